@@ -1,0 +1,10 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ConsoleConfig(AppConfig):
+    name = "console"
+    verbose_name = _("People and workspaces")
+
+    def ready(self) -> None:
+        from console import checks  # noqa: F401  (registers the system checks)

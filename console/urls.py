@@ -1,0 +1,26 @@
+"""All addresses of the console."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+
+from console import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("login/", LoginView.as_view(template_name="console/login.html"), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("language/", views.set_language, name="set_language"),
+    path("theme/", views.set_theme, name="set_theme"),
+    path("workspace/", views.switch_workspace, name="switch_workspace"),
+    path("healthz", views.healthz, name="healthz"),
+    path("sft/", include("jobs.urls")),
+    path("datasets/", include("datasets.urls")),
+    path("models/", include("catalog.registry_urls")),
+    path("base-models/", include("catalog.urls")),
+    path("admin/", admin.site.urls),
+]
+
+if settings.DEBUG:
+    urlpatterns.append(path("styleguide/", views.styleguide, name="styleguide"))

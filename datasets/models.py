@@ -1,0 +1,127 @@
+"""Datasets and their versions. A version is filled by an import, checked, published, and never changes again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.conf import settings
+from django.core.validators import MinLengthValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from console.models import Workspace, make_uid
+
+
+class RowType(models.TextChoices):
+    """What a row is to the trainer. The formats of datasets/formats/ all end in one of these."""
+
+    MESSAGES = "messages", _("Conversations")
+
+
+class Dataset(models.Model):
+    """A named collection of versions of one kind of row."""
+
+    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "dg"))
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="datasets")
+    name = models.CharField(_("name"), max_length=50, validators=[MinLengthValidator(2)])
+    description = models.CharField(_("description"), max_length=500, blank=True)
+    row_type = models.CharField(_("kind"), max_length=20, choices=RowType.choices, default=RowType.MESSAGES)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("workspace", "name"),
+                name="dataset_name_once_a_workspace",
+                violation_error_message=_("This workspace already has a dataset of that name."),
+            ),
+        )
+        verbose_name = _("dataset")
+        verbose_name_plural = _("datasets")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class VersionState(models.TextChoices):
+    EMPTY = "empty", _("No data yet")
+    IMPORTING = "importing", _("Importing")
+    FAILED = "failed", _("Import failed")
+    DRAFT = "draft", _("Draft")
+    PUBLISHED = "published", _("Published")
+
+
+class DatasetVersion(models.Model):
+    """One state of a dataset.
+
+    ```
+    empty ──upload──► importing ──► draft ──publish──► published (immutable)
+                          └────────► failed ──upload again──► importing
+    ```
+    The rows lie in the storage as `rows_path`: canonical JSON lines, one row a line, UTF-8.
+    """
+
+    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "ds"))
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField(_("version"))
+    state = models.CharField(
+        _("state"), max_length=10, choices=VersionState.choices, default=VersionState.EMPTY
+    )
+    format = models.CharField(_("format"), max_length=30, blank=True)
+    row_count = models.PositiveBigIntegerField(_("rows"), default=0)
+    turn_count = models.PositiveBigIntegerField(_("turns"), default=0)
+    character_count = models.PositiveBigIntegerField(_("characters"), default=0)
+    # sha256 over the canonical rows: two versions with the same hash train the same.
+    content_hash = models.CharField(max_length=64, blank=True)
+    rows_path = models.CharField(max_length=200, blank=True)
+
+    # The import. `progress` counts bytes read of `size` bytes; `problem_count` also counts what `problems`
+    # (the first 1,000: file, line, field, kind, message params, excerpt) leaves out.
+    size = models.PositiveBigIntegerField(default=0)
+    progress = models.PositiveBigIntegerField(default=0)
+    problem_count = models.PositiveBigIntegerField(default=0)
+    problems = models.JSONField(default=list, blank=True)
+    import_heartbeat_at = models.DateTimeField(null=True, blank=True)
+    import_attempt = models.PositiveIntegerField(default=0)
+
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    published_at = models.DateTimeField(_("published at"), null=True, blank=True)
+
+    class Meta:
+        ordering = ("-number",)
+        constraints = (
+            models.UniqueConstraint(fields=("dataset", "number"), name="version_number_once_a_dataset"),
+        )
+        verbose_name = _("dataset version")
+        verbose_name_plural = _("dataset versions")
+
+    def __str__(self) -> str:
+        return f"{self.dataset.name} V{self.number}"
+
+    @property
+    def label(self) -> str:
+        return f"V{self.number}"
+
+
+class SourceFile(models.Model):
+    """A file as it was uploaded, in the storage under `path`; kept so that an import can be repeated."""
+
+    version = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="files")
+    name = models.CharField(_("file"), max_length=255)
+    path = models.CharField(max_length=300)
+    size = models.PositiveBigIntegerField(_("size"))
+
+    class Meta:
+        ordering = ("pk",)
+        verbose_name = _("source file")
+        verbose_name_plural = _("source files")
+
+    def __str__(self) -> str:
+        return self.name

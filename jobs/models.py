@@ -1,0 +1,249 @@
+"""Jobs and their runs; what a run saves and reports. State changes live in jobs/lifecycle.py alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import MaxLengthValidator, MinLengthValidator, RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from catalog.models import BaseModel, ModelVersion
+from console.models import Workspace, make_uid
+from datasets.models import DatasetVersion
+
+# Qianfan's CreateFineTuningJob takes 2-20 characters; 50 keeps its names valid and leaves room for real ones.
+NAME_LENGTH = (2, 50)
+DESCRIPTION_LENGTH = 500  # seed, section 基本信息; characters, not bytes
+
+
+class Job(models.Model):
+    """作业: a named line of work; its runs V1, V2, … are iterations on it."""
+
+    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "job"))
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="jobs")
+    name = models.CharField(
+        _("job name"),
+        max_length=NAME_LENGTH[1],
+        validators=[
+            MinLengthValidator(NAME_LENGTH[0]),
+            RegexValidator(r"^[^\x00-\x1f]*$", _("Control characters are not allowed.")),
+        ],
+    )
+    model_type = models.CharField(_("job type"), max_length=20)
+    description = models.TextField(
+        _("description"), blank=True, validators=[MaxLengthValidator(DESCRIPTION_LENGTH)]
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    # Number given to the next run; never given twice, even after a run was deleted.
+    next_version = models.PositiveIntegerField(default=1, editable=False)
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("workspace", "name"),
+                name="job_name_once_a_workspace",
+                violation_error_message=_("This workspace already has a job of that name."),
+            ),
+        )
+        indexes = (models.Index(fields=("workspace", "-created_at"), name="job_list"),)
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RunState(models.TextChoices):
+    """The states that Qianfan's API names; see jobs/lifecycle.py for the legal transitions."""
+
+    WAITING = "Waiting", _("Waiting")
+    RUNNING = "Running", _("Running")
+    DONE = "Done", _("Done")
+    FAILED = "Failed", _("Failed")
+    STOPPED = "Stopped", _("Stopped")
+
+
+ACTIVE_STATES = (RunState.WAITING, RunState.RUNNING)
+TERMINAL_STATES = (RunState.DONE, RunState.FAILED, RunState.STOPPED)
+
+
+class Publication(models.TextChoices):
+    """自动发布: what became of it."""
+
+    OFF = "off", _("Not published")
+    PENDING = "pending", _("Publishes when done")
+    PUBLISHED = "published", _("Published")
+    SKIPPED = "skipped", _("Not published automatically")
+
+
+class Run(models.Model):
+    """任务/运行: one training run of a job: configuration, state, progress, results."""
+
+    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "task"))
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="runs")
+    version = models.PositiveIntegerField(_("version"))
+    base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="runs")
+    method = models.CharField(_("training method"), max_length=30)
+    # {key: value} as the user left them, hidden fields left out; and {"split_ratio": 20} and the like.
+    hyperparameters = models.JSONField(default=dict)
+    data_options = models.JSONField(default=dict)
+    description = models.TextField(blank=True)
+
+    state = models.CharField(_("state"), max_length=10, choices=RunState.choices, default=RunState.WAITING)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    stop_requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+
+    # Who carries it out. `lease` grows with every claim; a follower whose number is older must not write.
+    lease = models.PositiveIntegerField(default=0)
+    follower = models.CharField(max_length=200, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    # Starts of the trainer process so far, and how many of its events are already in the database (bytes).
+    attempt = models.PositiveIntegerField(default=0)
+    crashes = models.PositiveIntegerField(default=0)
+    events_offset = models.PositiveBigIntegerField(default=0)
+
+    # Progress as the trainer last reported it.
+    phase = models.CharField(max_length=30, blank=True)
+    step = models.PositiveBigIntegerField(default=0)
+    total_steps = models.PositiveBigIntegerField(null=True, blank=True)
+    epoch = models.FloatField(default=0)
+    eta_seconds = models.FloatField(null=True, blank=True)
+    # What the trainer resolved ({key: {"value", "origin"}}), the data it saw, its device and versions.
+    resolved = models.JSONField(default=dict)
+    summary = models.JSONField(default=dict)
+    # {"code", "params", "message"}; shown through jobs/messages.py in the reader's language.
+    failure = models.JSONField(null=True, blank=True)
+
+    publication = models.CharField(max_length=10, choices=Publication.choices, default=Publication.OFF)
+    publish_name = models.CharField(_("model name"), max_length=50, blank=True)
+    publication_note = models.JSONField(null=True, blank=True)
+    model_version = models.OneToOneField(
+        ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="run"
+    )
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+        constraints = (models.UniqueConstraint(fields=("job", "version"), name="run_version_once_a_job"),)
+        indexes = (
+            models.Index(
+                fields=("created_at",),
+                name="active_runs",
+                condition=models.Q(state__in=["Waiting", "Running"]),
+            ),
+        )
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
+
+    def __str__(self) -> str:
+        return f"{self.job.name} V{self.version}"
+
+    @property
+    def label(self) -> str:
+        return f"V{self.version}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE_STATES
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.state in TERMINAL_STATES
+
+    @property
+    def is_stopping(self) -> bool:
+        """True from the click on stop until the trainer has saved and ended."""
+        return self.is_active and self.stop_requested_at is not None
+
+    @property
+    def percent(self) -> int:
+        """Progress in whole percent, 0-100; 100 only for a run that is done."""
+        if self.state == RunState.DONE:
+            return 100
+        if not self.total_steps:
+            return 0
+        return min(99, int(100 * self.step / self.total_steps))
+
+
+class RunSource(models.Model):
+    """A dataset version that a run trains on, with its sampling rate."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="sources")
+    version = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="uses")
+    sampling_rate = models.FloatField(default=1.0)
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (models.UniqueConstraint(fields=("run", "version"), name="source_once_a_run"),)
+
+    def __str__(self) -> str:
+        return f"{self.version} × {self.sampling_rate:g}"
+
+
+class Checkpoint(models.Model):
+    """A state of the weights that the trainer saved completely."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="checkpoints")
+    step = models.PositiveBigIntegerField()
+    path = models.CharField(max_length=200)
+    size = models.PositiveBigIntegerField(default=0)
+    loss = models.FloatField(null=True, blank=True)
+    eval_loss = models.FloatField(null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("step",)
+        constraints = (models.UniqueConstraint(fields=("run", "step"), name="checkpoint_once_a_step"),)
+
+    def __str__(self) -> str:
+        return f"step {self.step}"
+
+
+class Metric(models.Model):
+    """One point of one curve."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="metrics")
+    key = models.CharField(max_length=40)
+    step = models.PositiveBigIntegerField()
+    value = models.FloatField()
+
+    class Meta:
+        # Also the order in which curves are read.
+        constraints = (models.UniqueConstraint(fields=("run", "key", "step"), name="metric_once_a_step"),)
+
+    def __str__(self) -> str:
+        return f"{self.key}@{self.step}={self.value:g}"
+
+
+class TimelineEntry(models.Model):
+    """What happened to a run, for people: submitted, started, resumed, checkpoint, stopped by whom, published."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="timeline")
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=30)
+    data: Any = models.JSONField(default=dict)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+
+    class Meta:
+        ordering = ("at", "pk")
+        verbose_name = _("timeline entry")
+        verbose_name_plural = _("timeline entries")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.at:%Y-%m-%d %H:%M:%S}"
