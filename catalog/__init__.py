@@ -1,0 +1,2 @@
+"""What is offered for training: families, base models, methods, hyperparameters, and the registry of
+results."""
