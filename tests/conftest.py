@@ -1,0 +1,68 @@
+"""People and places that every test may ask for. The services behind them: tests/settings.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from console.models import Membership, Role, User, Workspace
+
+
+@pytest.fixture(autouse=True)
+def files_of_the_test(settings, tmp_path: Path) -> None:
+    """Files in a directory of the test."""
+    settings.RUNS_DIR = tmp_path / "runs"
+    settings.WEIGHTS_DIR = tmp_path / "weights"
+    settings.STORAGES = {
+        "default": {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": str(tmp_path / "storage")},
+        },
+        "staticfiles": settings.STORAGES["staticfiles"],
+    }
+
+
+@pytest.fixture
+def workspace(db) -> Workspace:
+    """Alice's workspace."""
+    return Workspace.objects.create(name="Vision and Language")
+
+
+def _person(name: str, workspace: Workspace, role: str) -> User:
+    user = get_user_model().objects.create_user(name, password="password", language="en")
+    Membership.objects.create(user=user, workspace=workspace, role=role)
+    return user
+
+
+@pytest.fixture
+def alice(workspace: Workspace) -> User:
+    """Owns the workspace."""
+    return _person("alice", workspace, Role.OWNER)
+
+
+@pytest.fixture
+def bob(workspace: Workspace) -> User:
+    """Only reads in it."""
+    return _person("bob", workspace, Role.VIEWER)
+
+
+@pytest.fixture
+def charlie(db) -> User:
+    """Belongs to another workspace."""
+    return _person("charlie", Workspace.objects.create(name="Elsewhere"), Role.OWNER)
+
+
+@pytest.fixture
+def client_of() -> Callable[[User], Client]:
+    """Returns a function that gives a signed-in test client."""
+
+    def sign_in(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return sign_in

@@ -1,0 +1,36 @@
+"""Settings of the tests: real services (PostgreSQL and a Redis-protocol server from wheels), cheap passwords.
+
+With DATABASE_URL / REDIS_URL set, those services are used instead of embedded ones.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+if "TEST_VAR_DIR" not in os.environ:
+    # One directory a test run, so that two runs never share a database; pytest-xdist's workers inherit it.
+    os.environ["TEST_VAR_DIR"] = tempfile.mkdtemp(prefix="jingtiao-test-")
+    # Registered first, so it runs last: after the embedded services have stopped.
+    atexit.register(shutil.rmtree, os.environ["TEST_VAR_DIR"], ignore_errors=True)
+
+os.environ["VAR_DIR"] = os.environ["TEST_VAR_DIR"]
+os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 50)
+os.environ.setdefault("TRAINER_THREADS", "1")
+os.environ.setdefault("TRAINER_DEVICE", "cpu")
+os.environ.setdefault("LANGUAGE_CODE", "en")
+# Playwright's synchronous API keeps an event loop running, in which Django would refuse plain queries.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+from console import embedded
+
+embedded.ensure_services()
+
+from console.settings import *  # noqa: E402, F403
+from console.settings import STORAGES  # noqa: E402
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Without the manifest, which needs collectstatic.
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = True
