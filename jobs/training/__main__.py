@@ -1,0 +1,119 @@
+"""`python -m jobs.training RUN_DIR [RUN_DIR …]`: train, one run directory after the other.
+
+Exit codes: 0 done, stopped, or done before; 1 failed (the event `failed` says why); 75 another process holds the
+directory.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+# Before anything else is imported: the installed library `datasets` comes before the app of the same name.
+_root = str(Path(__file__).resolve().parents[2])
+sys.path[:] = [entry for entry in sys.path if str(Path(entry or ".").resolve()) != _root] + [_root]
+
+import errno  # noqa: E402
+import importlib  # noqa: E402
+import os  # noqa: E402
+import traceback  # noqa: E402
+
+from filelock import FileLock, Timeout  # noqa: E402
+
+from jobs.training.checkpoints import list_checkpoints, step_of  # noqa: E402
+from jobs.training.events import FILE_NAME, EventWriter, TrainingFailure, read_events  # noqa: E402
+from jobs.training.spec import Spec, read_spec  # noqa: E402
+from jobs.training.stopping import Stop, StopRequestedError  # noqa: E402
+from jobs.training.trainers import find_trainer  # noqa: E402
+
+FAILED, LOCKED = 1, 75  # 75 is EX_TEMPFAIL: trying later makes sense
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0].startswith("-"):
+        print(__doc__)
+        return 2
+    # Nothing leaves the machine: no hub look-ups, no telemetry. Set before the libraries read it.
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "true"}
+    stop = Stop()
+    codes = [run(Path(argument), stop) for argument in arguments if not stop.requested]
+    return max(codes, default=0)
+
+
+def run(run_dir: Path, stop: Stop) -> int:
+    """One run directory, from the lock to the exit code."""
+    run_dir = run_dir.resolve()
+    if not run_dir.is_dir():
+        print(f"{run_dir} is not a directory.", file=sys.stderr)
+        return FAILED
+    try:
+        with FileLock(run_dir / "trainer.lock", timeout=0):
+            return _run_locked(run_dir, stop)
+    except Timeout:
+        print(f"Another process is training in {run_dir}.", file=sys.stderr)
+        return LOCKED
+
+
+def _run_locked(run_dir: Path, stop: Stop) -> int:
+    past, _ = read_events(run_dir / FILE_NAME)
+    if any(event["type"] == "done" for event in past):
+        print(f"{run_dir} is done.")
+        return 0
+    events = EventWriter(run_dir / FILE_NAME, attempt=max((event["attempt"] for event in past), default=1))
+    try:
+        spec = read_spec(run_dir)
+        events.attempt = spec.attempt
+        _train(spec, run_dir, events, stop)
+    except StopRequestedError:
+        steps = [step_of(path) for path in list_checkpoints(run_dir / "checkpoints")]
+        events.write("stopped", step=max(steps, default=0), checkpoint=max(steps, default=None))
+    except Exception as error:
+        failure = explain(error)
+        if failure is not error:
+            traceback.print_exc()
+        print(f"failed: {failure.message}", file=sys.stderr, flush=True)
+        events.write("failed", code=failure.code, params=failure.params, message=failure.message)
+        return FAILED
+    finally:
+        events.close()
+    return 0
+
+
+def _train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
+    events.write("phase", name="loading_libraries")
+    if spec.threads:
+        os.environ["OMP_NUM_THREADS"] = str(spec.threads)  # read once, when torch is loaded
+    began = time.monotonic()
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    import datasets
+
+    datasets.disable_progress_bars()
+    trainer = find_trainer(spec.trainer)
+    assert trainer is not None  # read_spec has checked it
+    module = importlib.import_module(f"jobs.training.{trainer.module}")
+    print(f"libraries loaded in {time.monotonic() - began:.1f} s", flush=True)
+    stop.check()
+    module.train(spec, run_dir, events, stop)
+
+
+def explain(error: Exception) -> TrainingFailure:
+    """The failure as one sentence with a stable code."""
+    if isinstance(error, TrainingFailure):
+        return error
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+        message = (
+            "The machine ran out of memory; lower batchSize or maxSeqLen, or choose a smaller base model."
+        )
+        return TrainingFailure("out_of_memory", message)
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in text:
+        return TrainingFailure("disk_full", "The disk is full; free space and start the run again.")
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+    message = f"The trainer met an unexpected {type(error).__name__}: {first.rstrip('.')}."
+    return TrainingFailure("unexpected", message, error=type(error).__name__, text=first)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

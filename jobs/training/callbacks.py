@@ -1,0 +1,178 @@
+"""What happens between steps: events, log lines, checkpoints, early stopping, a requested stop."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from jobs.training.checkpoints import list_checkpoints, size_of, step_of
+from jobs.training.events import EventWriter, TrainingFailure, read_events
+from jobs.training.stopping import Stop
+
+PROGRESS_INTERVAL = 0.25  # seconds between two progress events
+
+# transformers' and TRL's names -> ours; what is not listed is left out (runtimes, flops, entropy).
+METRICS = {
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "mean_token_accuracy": "token_accuracy",
+    "aux_loss": "router_loss",
+    "eval_loss": "eval_loss",
+    "eval_mean_token_accuracy": "eval_token_accuracy",
+}
+
+
+class Report(TrainerCallback):
+    """Writes progress, metrics and checkpoints as events, and one tidy line per metric to stdout."""
+
+    def __init__(self, events: EventWriter, run_dir: Path, resumed_from: int) -> None:
+        self.events, self.run_dir = events, run_dir
+        self.first_step = resumed_from
+        self.last_values: dict[str, float] = {}
+        self._started = self._progress_at = time.monotonic()
+        self._logged_at, self._logged_tokens = self._started, 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._started = self._logged_at = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        # A metric belongs to every step that is evaluated, saved or the last one. It also closes the window that
+        # the logged loss is averaged over, so a run resumed from this checkpoint logs the same values.
+        if control.should_evaluate or control.should_save or control.should_training_stop:
+            control.should_log = True
+        now = time.monotonic()
+        if now - self._progress_at >= PROGRESS_INTERVAL or control.should_training_stop:
+            self._progress_at = now
+            seconds = (now - self._started) / max(1, state.global_step - self.first_step)
+            self.events.write(
+                "progress",
+                step=state.global_step,
+                total_steps=state.max_steps,
+                epoch=round(state.epoch or 0, 4),
+                eta_seconds=round(seconds * (state.max_steps - state.global_step), 1),
+            )
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **_: Any
+    ) -> None:
+        values = {METRICS[key]: float(value) for key, value in logs.items() if key in METRICS}
+        if not values:
+            return  # the summary that transformers logs at the end
+        step = state.global_step
+        if "loss" in values:
+            if not math.isfinite(values["loss"]):
+                raise TrainingFailure(
+                    "loss_not_finite",
+                    f"The loss became {values['loss']} at step {step}; lower the learning rate or check the data.",
+                    step=step,
+                )
+            now, tokens = time.monotonic(), float(logs.get("num_tokens", 0))
+            values["tokens_per_second"] = round(
+                (tokens - self._logged_tokens) / max(now - self._logged_at, 1e-6), 1
+            )
+            self._logged_at, self._logged_tokens = now, tokens
+        if "eval_loss" in values:
+            values["eval_perplexity"] = math.exp(
+                min(values["eval_loss"], 700)
+            )  # exp(710) is no float any more
+        for name in [name for name, value in values.items() if not math.isfinite(value)]:
+            self.events.warn(
+                "metric_not_finite",
+                f"{name} is {values.pop(name)} at step {step} and was left out.",
+                metric=name,
+                step=step,
+            )
+        self.last_values |= values
+        self.events.write("metrics", step=step, epoch=round(state.epoch or 0, 4), values=values)
+        width = len(str(state.max_steps))
+        line = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        print(f"step {step:>{width}}/{state.max_steps}  epoch {state.epoch or 0:.2f}  {line}", flush=True)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._logged_at = time.monotonic()  # evaluating is no part of the training speed
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        report_checkpoints(self.events, self.run_dir, self.last_values)
+        self._logged_at = time.monotonic()
+
+
+def report_checkpoints(events: EventWriter, run_dir: Path, values: dict[str, float]) -> None:
+    """Bring the events in line with the checkpoints on disk, also those of a process that was killed in between."""
+    announced: set[int] = set()
+    for event in read_events(run_dir / "events.jsonl")[0]:
+        if event["type"] == "checkpoint":
+            announced.add(event["step"])
+        elif event["type"] == "checkpoint_removed":
+            announced.discard(event["step"])
+    on_disk = {step_of(path): path for path in list_checkpoints(run_dir / "checkpoints")}
+    for step in sorted(on_disk.keys() - announced):
+        path = on_disk[step]
+        events.write(
+            "checkpoint",
+            step=step,
+            path=str(path.relative_to(run_dir)),
+            bytes=size_of(path),
+            loss=values.get("loss"),
+            eval_loss=values.get("eval_loss"),
+        )
+        print(f"checkpoint {path.name}", flush=True)
+    for step in sorted(announced - on_disk.keys()):
+        events.write("checkpoint_removed", step=step)
+
+
+class EarlyStopping(TrainerCallback):
+    """Ends training when a logged metric has not improved by more than `threshold` for `patience` measurements.
+
+    The count is taken from the log history, which every checkpoint carries, so a resumed run goes on counting.
+    """
+
+    def __init__(self, metric: str, threshold: float, patience: int) -> None:
+        self.key = {"validationLoss": "eval_loss", "trainingLoss": "loss"}[metric]
+        self.threshold, self.patience = threshold, patience
+
+    def is_due(self, log_history: list[dict[str, Any]]) -> bool:
+        values = [entry[self.key] for entry in log_history if self.key in entry]
+        return without_improvement(values, self.threshold) >= self.patience
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **_: Any
+    ) -> None:
+        if self.key in logs and self.is_due(state.log_history) and not control.should_training_stop:
+            print(f"early stopping: no improvement in {self.patience} measurements", flush=True)
+            control.should_training_stop = control.should_save = True
+
+
+def without_improvement(values: list[float], threshold: float) -> int:
+    """How many of the last values did not lie more than `threshold` below the best one before them."""
+    best, count = math.inf, 0
+    for value in values:
+        if value < best - threshold:
+            best, count = value, 0
+        else:
+            count += 1
+    return count
+
+
+class StopOnRequest(TrainerCallback):
+    """Turns a requested stop into a checkpoint at the end of the step and the end of training."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.stop.requested and not control.should_training_stop:
+            control.should_save = control.should_training_stop = True
+            control.should_evaluate = False  # it can take long, and the resumed run comes by again

@@ -1,0 +1,78 @@
+"""From what the spec says to the values that a run uses, each with its origin."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.training.data import Prepared
+from jobs.training.parameters import PARAMETERS
+from jobs.training.spec import Setting
+
+EFFECTIVE_BATCH = 16  # rows per update that "automatic" aims at (Qianfan's default for ERNIE)
+UPDATES_PER_EPOCH = 10  # below that, a small data set would hardly teach anything
+TOKENS_PER_PASS = 8192  # what one forward pass holds when the batch size is ours to choose
+
+
+class Resolved:
+    """The value and the origin of every hyperparameter of a method.
+
+    What the spec leaves out starts with the table's default; `decide` replaces a value with one that needs the
+    data or the model. Both have the origin "trainer".
+    """
+
+    def __init__(self, method: str, given: Mapping[str, Setting]) -> None:
+        self._entries: dict[str, dict[str, Any]] = {
+            key: {"value": parameter.default, "origin": "trainer"}
+            for key, parameter in PARAMETERS.items()
+            if method in parameter.methods
+        }
+        self._given = frozenset(given)
+        for key, setting in given.items():
+            self._entries[key] = {"value": setting.value, "origin": setting.origin}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._entries[key]["value"]
+
+    def is_given(self, key: str) -> bool:
+        """Whether the spec has the key."""
+        return key in self._given
+
+    def decide(self, key: str, value: Any) -> None:
+        """Set a value; it keeps its origin when it stays what the spec says."""
+        if self._entries[key]["value"] != value:
+            self._entries[key] = {"value": value, "origin": "trainer"}
+
+    def as_event(self) -> dict[str, dict[str, Any]]:
+        """For the event `start`, without what is left undecided (no loraTargetModules, say)."""
+        return {key: entry for key, entry in self._entries.items() if entry["value"] is not None}
+
+
+def wants_packing(values: Resolved, rows: Prepared) -> bool:
+    """Whether rows should share sequences.
+
+    "auto": when the mean row is shorter than half of maxSeqLen, so that at least two fit on average, and the packed
+    data still give 10 updates an epoch.
+    """
+    if values["packing"] != "auto":
+        return values["packing"] == "true"
+    length, tokens = values["maxSeqLen"], rows.tokens()
+    sequences = tokens / length
+    updates = sequences / ((values["batchSize"] or 1) * (values["gradientAccumulationSteps"] or 1))
+    return tokens / len(rows.rows) < length / 2 and updates >= UPDATES_PER_EPOCH
+
+
+def batch_rule(values: Resolved, rows: int, longest: int) -> None:
+    """Decide batchSize where it is not given, and gradientAccumulationSteps where it is 0 or not given.
+
+    Aim at 16 rows per update, but keep at least 10 updates an epoch where the data are small. A batch size of our
+    own choice also holds at most 8192 tokens. A given batch size without accumulation is used as it is: one batch,
+    one update.
+    """
+    per_update = max(1, min(EFFECTIVE_BATCH, rows // UPDATES_PER_EPOCH))
+    given_batch = values["batchSize"]
+    if given_batch is None:
+        steps = values["gradientAccumulationSteps"] or 1
+        values.decide("batchSize", max(1, min(TOKENS_PER_PASS // max(longest, 1), per_update // steps)))
+    if not values["gradientAccumulationSteps"]:
+        automatic = max(1, per_update // values["batchSize"])
+        as_given = given_batch is not None and not values.is_given("gradientAccumulationSteps")
+        values.decide("gradientAccumulationSteps", 1 if as_given else automatic)

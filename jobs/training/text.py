@@ -1,0 +1,379 @@
+"""Supervised fine-tuning of a causal language model on conversations. Read `train` from top to bottom."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from torch.nn import functional
+from transformers import PrinterCallback, set_seed
+from trl import SFTConfig, SFTTrainer, pack_dataset
+
+from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest, report_checkpoints
+from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
+from jobs.training.data import IGNORED, Prepared, prepare
+from jobs.training.events import EventWriter, TrainingFailure
+from jobs.training.lora import lora_config
+from jobs.training.resolve import Resolved, batch_rule, wants_packing
+from jobs.training.spec import Spec
+from jobs.training.stopping import Stop
+from jobs.training.weights import check_weights, load_model, load_tokenizer
+
+TINY = 20_000_000  # parameters below which a second thread costs more than it brings
+
+
+class TextTrainer(SFTTrainer):
+    """TRL's trainer, because it packs without leaking, balances experts right under accumulation, and on a GPU
+    never builds the logits of every position, which are gigabytes with a vocabulary of 100,000.
+
+    On a CPU that fused head is three times slower and saves nothing, so there the model's own forward is used, on
+    the positions that carry a label. Both give the same loss.
+    """
+
+    def compute_loss(
+        self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if inputs["input_ids"].device.type != "cpu" or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        mode = "train" if self.model.training else "eval"
+        targets = inputs["labels"][:, 1:]
+        columns = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
+        extra = {"output_router_logits": True} if self.aux_loss_enabled else {}
+        outputs = model(
+            **{key: value for key, value in inputs.items() if key != "labels"},
+            use_cache=False,  # with a cache, packed rows would see each other
+            logits_to_keep=columns,
+            **extra,
+        )
+        targets = targets[:, columns].flatten()
+        logits = outputs.logits.flatten(0, 1).float()
+        count = (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        loss = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+        loss = loss / torch.as_tensor(count).clamp(min=1)
+        if self.aux_loss_enabled:
+            # One mean per forward pass; with accumulation the passes of a step are summed.
+            steps = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
+            loss = loss + self.router_aux_loss_coef * outputs.aux_loss / steps
+            self._metrics[mode]["aux_loss"].append(outputs.aux_loss.item())
+        is_scored = targets != IGNORED
+        hits = (logits.detach().argmax(dim=-1) == targets)[is_scored]
+        self._metrics[mode]["mean_token_accuracy"].append(hits.float().mean().item() if len(hits) else 0.0)
+        if mode == "train":
+            mask = inputs.get("attention_mask", inputs["input_ids"])
+            self._total_train_tokens += int(mask.sum()) if "attention_mask" in inputs else mask.numel()
+        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+        return loss
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No README in checkpoints: they are not published from here."""
+
+
+def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
+    """One run from its directory to `output/`. Raises TrainingFailure, or StopRequestedError before the first step."""
+    began = time.monotonic()
+    values = Resolved(spec.method, spec.hyperparameters)
+    is_lora = spec.method == "LoRA"
+    checkpoints = run_dir / "checkpoints"
+    remove_incomplete(checkpoints)
+    resume = next(reversed(list_checkpoints(checkpoints)), None)
+    state = (training_state(resume) or {}) if resume else {}
+    history = state.get("log_history", [])
+
+    # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16 autocast,
+    # because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
+    device = _device(spec.device)
+    dtype = torch.bfloat16 if device == "cuda" and is_lora else torch.float32
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    set_seed(values["seed"])
+
+    # Tokenizer and weights
+    events.write("phase", name="loading_weights")
+    check_weights(Path(spec.base.path))
+    tokenizer = load_tokenizer(spec.base)
+    model = load_model(spec.base, dtype)
+    stop.check()
+    if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
+        torch.set_num_threads(1)
+
+    # Rows
+    events.write("phase", name="preparing_data")
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit and values["maxSeqLen"] > limit:
+        events.warn(
+            "sequence_length_reduced",
+            f"The base model reads at most {limit} tokens, so maxSeqLen is {limit} and not {values['maxSeqLen']}.",
+            limit=limit,
+            asked=values["maxSeqLen"],
+        )
+        values.decide("maxSeqLen", limit)
+    rows = prepare(
+        run_dir / spec.data.train,
+        tokenizer,
+        values["maxSeqLen"],
+        join_probability=values["pseudoSamplingProb"],
+        seed=values["seed"],
+        between_blocks=stop.check,
+    )
+    evaluates = spec.data.eval is not None and values["validationStep"] > 0
+    eval_rows = Prepared()
+    if evaluates:
+        eval_rows = prepare(
+            run_dir / spec.data.eval, tokenizer, values["maxSeqLen"], between_blocks=stop.check
+        )
+        evaluates = bool(eval_rows.rows)
+    _report_rows(events, rows, eval_rows)
+    if not rows.rows:
+        raise TrainingFailure(
+            "no_rows_left",
+            "The training data hold no row with a reply to learn from.",
+            dropped_rows=rows.dropped_rows,
+        )
+    dataset = _dataset(rows)
+    is_packed = wants_packing(values, rows)
+    if is_packed and not _packs_cleanly(model, rows):
+        events.warn(
+            "packing_not_supported",
+            f"{type(model).__name__} lets packed rows see each other, so packing is off.",
+            model=type(model).__name__,
+        )
+        is_packed = False
+    values.decide("packing", "true" if is_packed else "false")
+    if is_packed:
+        dataset = pack_dataset(dataset, values["maxSeqLen"], "bfd")
+    batch_rule(values, len(dataset), rows.longest() if not is_packed else values["maxSeqLen"])
+
+    # Method
+    if is_lora:
+        config: LoraConfig = lora_config(model, values, events)
+        model = get_peft_model(model, config)
+
+    # Arguments
+    scheduler = values["schedulerName"]
+    arguments = SFTConfig(
+        output_dir=str(checkpoints),
+        num_train_epochs=values["epoch"],
+        per_device_train_batch_size=values["batchSize"],
+        per_device_eval_batch_size=values["batchSize"],
+        gradient_accumulation_steps=values["gradientAccumulationSteps"],
+        learning_rate=values["learningRate"],
+        weight_decay=values["weightDecay"],
+        warmup_steps=float(values["warmupRatio"]),  # below 1 it is a share of all steps
+        lr_scheduler_type=scheduler,
+        lr_scheduler_kwargs={
+            "cosine": {"num_cycles": values["numCycles"]},
+            "polynomial": {"lr_end": values["lrEnd"], "power": values["power"]},
+        }.get(scheduler, {}),
+        seed=values["seed"],
+        data_seed=values["seed"],
+        logging_steps=values["loggingSteps"],
+        logging_nan_inf_filter=False,  # a loss that is not finite must be seen
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=values["validationStep"] if evaluates else None,
+        save_strategy="steps",
+        save_steps=values["saveStep"],
+        save_total_limit=values["checkpointCount"],
+        max_length=values["maxSeqLen"],
+        packing=is_packed,
+        eval_packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},  # rows come tokenised and short enough
+        use_cpu=device == "cpu",
+        bf16=device == "cuda",
+        activation_checkpointing=device == "cuda",
+        dataloader_pin_memory=device == "cuda",
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+    # Callbacks
+    resumed_from = step_of(resume) if resume else 0
+    report = Report(events, run_dir, resumed_from)
+    report.last_values = _last_values(history)
+    callbacks = [StopOnRequest(stop), report]
+    early = None
+    if values["earlyStopping"] == "True":
+        early = EarlyStopping(
+            values["earlyStopMetric"], values["earlyStoppingThreshold"], values["earlyStoppingPatience"]
+        )
+        callbacks.append(early)
+    trainer = TextTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        eval_dataset=_dataset(eval_rows) if evaluates else None,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+
+    # Train
+    total_steps, steps_per_epoch = _count_steps(values, len(dataset))
+    _report_start(spec, values, events, model, device, resume, total_steps, steps_per_epoch)
+    report_checkpoints(events, run_dir, report.last_values)
+    stop.check()
+    events.write("phase", name="training")
+    if early and early.is_due(history):
+        trainer._load_from_checkpoint(str(resume))  # stopped early before, then killed while saving
+        trainer.state = transformers.TrainerState(global_step=resumed_from, max_steps=total_steps)
+    else:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    step = trainer.state.global_step
+    early_stopped = bool(early and early.is_due(trainer.state.log_history or history))
+    if step < total_steps and not early_stopped:
+        print(f"stopped at step {step}", flush=True)
+        events.write("stopped", step=step, checkpoint=step)
+        return
+
+    # Save
+    events.write("phase", name="saving")
+    output = run_dir / "output"
+    _save(trainer.model, tokenizer, output)
+    events.write(
+        "done",
+        step=step,
+        metrics=report.last_values,
+        output="output",
+        bytes=size_of(output),
+        seconds=round(time.monotonic() - began, 1),
+        early_stopped=early_stopped,
+    )
+    print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
+
+
+def _device(asked: str) -> str:
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise TrainingFailure(
+            "no_gpu", "The run asks for a GPU, and this machine has none that torch can use."
+        )
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _dataset(prepared: Prepared) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "input_ids": [list(row.input_ids) for row in prepared.rows],
+            "labels": [list(row.labels) for row in prepared.rows],
+        }
+    )
+
+
+def _report_rows(events: EventWriter, rows: Prepared, eval_rows: Prepared) -> None:
+    figures = {
+        "rows": len(rows.rows),
+        "eval_rows": len(eval_rows.rows),
+        "tokens": rows.tokens(),
+        "trained_tokens": rows.trained_tokens(),
+        "truncated_rows": rows.truncated_rows + eval_rows.truncated_rows,
+        "dropped_rows": rows.dropped_rows + eval_rows.dropped_rows,
+        "joined_rows": rows.joined_rows,
+        "longest": rows.longest(),
+    }
+    events.write("prepared", **figures)
+    print("rows: " + "  ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
+    if rows.split_rows:
+        events.warn(
+            "rows_split",
+            f"The chat template rewrites earlier turns, so {rows.split_rows} conversations became one row per reply.",
+            rows=rows.split_rows,
+        )
+    if rows.system_merged:
+        events.warn(
+            "system_merged",
+            f"The chat template has no system role, so {rows.system_merged} system texts moved to the first turn.",
+            rows=rows.system_merged,
+        )
+
+
+@torch.no_grad()
+def _packs_cleanly(model: Any, rows: Prepared) -> bool:
+    """Whether packed rows stay apart in this architecture: the second of two rows must not notice the first.
+
+    Asked of the model itself, because some (BLOOM) ignore the positions that separate packed rows.
+    """
+    device = next(model.parameters()).device
+    first, second = (
+        torch.tensor([list(row.input_ids[:16])], device=device) for row in (rows.rows[0], rows.rows[-1])
+    )
+    positions = torch.cat([torch.arange(first.shape[1]), torch.arange(second.shape[1])])[None].to(device)
+    was_training = model.training
+    model.eval()
+    alone = model(input_ids=second, use_cache=False).logits
+    packed = model(
+        input_ids=torch.cat([first, second], dim=1), position_ids=positions, use_cache=False
+    ).logits
+    model.train(was_training)
+    difference = (packed[:, first.shape[1] :] - alone).abs().max()
+    return bool(difference <= 1e-2 * alone.abs().max().clamp(min=1))
+
+
+def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
+    """(all steps, steps per epoch), counted as transformers does: the last, smaller batch of an epoch is a step."""
+    batches = -(-rows // values["batchSize"])
+    per_epoch = -(-batches // values["gradientAccumulationSteps"])
+    return per_epoch * values["epoch"], per_epoch
+
+
+def _report_start(
+    spec: Spec,
+    values: Resolved,
+    events: EventWriter,
+    model: Any,
+    device: str,
+    resume: Path | None,
+    total_steps: int,
+    steps_per_epoch: int,
+) -> None:
+    import os
+    import platform
+
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    first = next(model.parameters())
+    events.write(
+        "start",
+        pid=os.getpid(),
+        host=platform.node(),
+        resumed_from=step_of(resume) if resume else None,
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        epochs=values["epoch"],
+        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        dtype=str(first.dtype).removeprefix("torch."),
+        parameters={"total": total, "trainable": trainable},
+        resolved=values.as_event(),
+        versions={module.__name__: module.__version__ for module in (torch, transformers, trl, peft)},
+    )
+    print(f"{spec.run} attempt {spec.attempt}: {spec.method} on {spec.base.name} ({type(model).__name__})")
+    print(f"  {total:,} parameters, {trainable:,} trained, {first.dtype} on {device}")
+    for key, entry in values.as_event().items():
+        print(f"  {key:<26} {entry['value']!s:<14} {entry['origin']}")
+    print(f"  {total_steps} steps, {steps_per_epoch} an epoch", flush=True)
+    if resume:
+        print(f"  resumed from {resume.name}", flush=True)
+
+
+def _last_values(history: list[dict]) -> dict[str, float]:
+    """The newest loss and eval_loss of a checkpoint's log, for the events that name them."""
+    newest: dict[str, float] = {}
+    for entry in history:
+        newest |= {key: entry[key] for key in ("loss", "eval_loss") if key in entry}
+    return newest
+
+
+def _save(model: Any, tokenizer: Any, output: Path) -> None:
+    """Write `output/` in one step, so that it is whole whenever it exists."""
+    temporary = output.with_suffix(".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    if hasattr(model.config, "output_router_logits"):
+        model.config.output_router_logits = False  # needed in training only, and slows down whoever serves it
+    model.config.use_cache = True
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(output, ignore_errors=True)
+    temporary.rename(output)

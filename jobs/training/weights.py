@@ -1,0 +1,113 @@
+"""A local directory of safetensors -> model and tokenizer. Nothing is fetched and nothing is unpickled."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from jobs.training.data import NEUTRAL_TEMPLATE
+from jobs.training.events import TrainingFailure
+from jobs.training.spec import Base
+
+INDEX = "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def missing(path: Path, reason: str) -> TrainingFailure:
+    return TrainingFailure(
+        "weights_missing", f"The base model in {path} cannot be used: {reason}.", path=str(path)
+    )
+
+
+def broken(path: Path, reason: str) -> TrainingFailure:
+    reason = " ".join(reason.split()).rstrip(".")
+    return TrainingFailure(
+        "weights_broken", f"The weights in {path} cannot be loaded: {reason}.", path=str(path), reason=reason
+    )
+
+
+def check_weights(path: Path) -> list[Path]:
+    """The weight files of a model directory, opened once. Raises TrainingFailure naming the file that is wrong."""
+    if not path.is_dir():
+        raise missing(path, "the directory does not exist")
+    if (path / "adapter_config.json").exists():
+        raise missing(path, "it holds a LoRA adapter, and training starts from full weights")
+    if not (path / "config.json").exists():
+        raise missing(path, "config.json is missing")
+    files = sorted(path.glob("*.safetensors"))
+    if (path / INDEX).exists():
+        try:
+            names = set(json.loads((path / INDEX).read_text())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError):
+            raise broken(path, f"{INDEX} is not a valid index") from None
+        if lost := sorted(names - {file.name for file in files}):
+            raise missing(path, f"{lost[0]} is missing")
+    if not files:
+        if any(file for pattern in PICKLED for file in path.glob(pattern)):
+            raise missing(
+                path, "it has no *.safetensors, and pickled weights are not loaded; convert them first"
+            )
+        raise missing(path, "it has no *.safetensors")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise broken(path, f"{file.name} is damaged ({error})") from None
+    return files
+
+
+def load_tokenizer(base: Base) -> Any:
+    """The tokenizer with a chat template and a padding token, both added where the directory has none."""
+    path = Path(base.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=base.trust_remote_code
+        )
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+        raise missing(path, f"its tokenizer does not load ({_first_line(error)})") from error
+    if not tokenizer.is_fast:
+        raise missing(
+            path, "its tokenizer has no tokenizer.json, which is needed to find the replies in a text"
+        )
+    if tokenizer.eos_token is None:
+        raise missing(path, "its tokenizer names no end-of-text token (eos_token)")
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = NEUTRAL_TEMPLATE
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked and never in the loss
+    return tokenizer
+
+
+def load_model(base: Base, dtype: torch.dtype) -> Any:
+    """The causal language model in `dtype`. Raises TrainingFailure naming the tensor that is wrong."""
+    path = Path(base.path)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=base.trust_remote_code,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise broken(path, _first_line(error)) from error
+    if lost := sorted(info["missing_keys"]):
+        raise broken(path, f"the tensor {lost[0]} is missing ({len(lost)} in all)")
+    if other := sorted(info["mismatched_keys"]):
+        raise broken(path, f"the tensor {other[0][0]} has another shape than config.json says")
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise broken(path, f"the tensor {name} holds NaN or infinity")
+    model.config.use_cache = False
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
