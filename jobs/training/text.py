@@ -347,7 +347,7 @@ def _report_start(
         dtype=str(first.dtype).removeprefix("torch."),
         parameters={"total": total, "trainable": trainable},
         resolved=values.as_event(),
-        versions={module.__name__: module.__version__ for module in (torch, transformers, trl, peft)},
+        versions={module.__name__: str(module.__version__) for module in (torch, transformers, trl, peft)},
     )
     print(f"{spec.run} attempt {spec.attempt}: {spec.method} on {spec.base.name} ({type(model).__name__})")
     print(f"  {total:,} parameters, {trainable:,} trained, {first.dtype} on {device}")

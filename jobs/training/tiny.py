@@ -1,0 +1,240 @@
+"""Make a tiny base model of a real architecture, for tests and for trying the product without a download.
+
+    python -m jobs.training.tiny OUT_DIR --architecture ernie4_5 --texts conversations.jsonl
+
+The tokenizer is a real BPE, trained on the given conversations; the weights are pre-trained on them for a few
+seconds, so that fine-tuning starts from a model that half knows the language. The same arguments give the same
+files. `--texts` has canonical rows ({"messages": [...]}) or lists of {"prompt", "response"}, one a line.
+"""
+
+import sys
+from pathlib import Path
+
+# Before anything else is imported: the installed library `datasets` comes before the app of the same name.
+_root = str(Path(__file__).resolve().parents[2])
+sys.path[:] = [entry for entry in sys.path if str(Path(entry or ".").resolve()) != _root] + [_root]
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+from typing import Any  # noqa: E402
+
+PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+
+TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' else '' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def read_texts(path: Path) -> list[list[dict[str, str]]]:
+    """Conversations as lists of {"role", "content"}, from canonical rows or from prompt/response lists."""
+    conversations = []
+    for line in path.read_text("utf-8").splitlines():
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if isinstance(row, dict):
+            conversations.append([{"role": m["role"], "content": m["content"]} for m in row["messages"]])
+        else:
+            conversations.append(
+                [
+                    {"role": role, "content": turn[key]}
+                    for turn in row
+                    for role, key in (("user", "prompt"), ("assistant", "response"))
+                ]
+            )
+    if not conversations:
+        raise SystemExit(f"{path} holds no conversations.")
+    return conversations
+
+
+def make_tokenizer(conversations: list[list[dict[str, str]]], vocabulary: int) -> Any:
+    """A byte-level BPE that can write every text, with our roles as special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, BOS, EOS, *ROLES],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [message["content"] for conversation in conversations for message in conversation]
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        additional_special_tokens=list(ROLES),
+        chat_template=TEMPLATE,
+        model_max_length=8192,
+    )
+
+
+def make_config(architecture: str, vocabulary: int, hidden: int) -> Any:
+    """The architecture's own configuration class with tiny sizes."""
+    from transformers import (
+        BloomConfig,
+        Ernie4_5_MoeConfig,
+        Ernie4_5Config,
+        GlmConfig,
+        LlamaConfig,
+        MistralConfig,
+        MixtralConfig,
+    )
+
+    heads = 4
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    sizes = {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": 2,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": False,
+        **ids,
+    }
+    head = {"head_dim": hidden // heads}
+    experts = {
+        "moe_intermediate_size": hidden // 2,
+        "moe_k": 2,
+        "moe_num_experts": 4,
+        "moe_num_shared_experts": 1,
+        "moe_layer_start_index": 1,
+    }
+    makers = {
+        "llama": lambda: LlamaConfig(**sizes),
+        "ernie4_5": lambda: Ernie4_5Config(**sizes, **head),
+        "ernie4_5_moe": lambda: Ernie4_5_MoeConfig(**sizes, **head, **experts),
+        "mistral": lambda: MistralConfig(**sizes, sliding_window=4096),
+        "mixtral": lambda: MixtralConfig(**sizes, num_local_experts=4, num_experts_per_tok=2),
+        "bloom": lambda: BloomConfig(
+            vocab_size=vocabulary, hidden_size=hidden, n_layer=2, n_head=heads, tie_word_embeddings=False, **ids
+        ),
+        "glm": lambda: GlmConfig(**sizes, **head, attention_bias=True),
+    }
+    return makers[architecture]()
+
+
+ARCHITECTURES = ("llama", "ernie4_5", "ernie4_5_moe", "mistral", "mixtral", "bloom", "glm")
+
+
+def pretrain(model: Any, rows: list[list[int]], steps: int, batch: int = 16) -> float:
+    """Plain language modelling on the texts; returns the last loss. Uses torch's seeded generator."""
+    import torch
+    from torch.nn import functional
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=max(1, steps))
+    loss = torch.zeros(())
+    model.train()
+    for _ in range(steps):
+        chosen = [rows[i] for i in torch.randint(len(rows), (batch,)).tolist()]
+        width = max(map(len, chosen))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in chosen])
+        logits = model(input_ids=ids, attention_mask=(ids != 0).long(), use_cache=False).logits
+        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
+def sharpen(model: Any, gain: float) -> None:
+    """Multiply what goes into the linear layers by `gain` and divide their weights by it: the same function, but
+    a step of AdamW, which has the size of the learning rate whatever the weights are, moves it `gain` times as far.
+
+    Catalogue learning rates are made for models of billions of parameters, where thousands of small changes add up
+    in every sum. A tiny model has a hundred terms in a sum and would not seem to learn at all.
+    """
+    import torch
+    from torch import nn
+
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if "norm" in name.rpartition(".")[2] or name.endswith(("ln_f", "word_embeddings_layernorm")):
+                module.weight *= gain
+                if getattr(module, "bias", None) is not None:
+                    module.bias *= gain
+        embeddings = model.get_input_embeddings()
+        for name, parameter in model.named_parameters():
+            owner = model.get_submodule(name.rpartition(".")[0])
+            print(name, tuple(parameter.shape)) if False else None
+            if owner is embeddings:
+                continue
+            if isinstance(owner, nn.Linear) and name.endswith("weight"):
+                parameter /= gain
+
+
+def make(
+    output: Path,
+    architecture: str,
+    texts: Path,
+    seed: int = 0,
+    *,
+    vocabulary: int = 1024,
+    hidden: int = 64,
+    steps: int = 100,
+    gain: float = 1.0,
+) -> None:
+    """Write the model directory. Prints what was made."""
+    import torch
+    from transformers import AutoModelForCausalLM, set_seed
+
+    torch.set_num_threads(1)
+    conversations = read_texts(texts)
+    tokenizer = make_tokenizer(conversations, vocabulary)
+    set_seed(seed)
+    model = AutoModelForCausalLM.from_config(make_config(architecture, len(tokenizer), hidden), dtype=torch.float32)
+    rows = [tokenizer(text)["input_ids"][:128] for text in plain_texts(conversations)]
+    loss = pretrain(model, rows, steps)
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    print(f"{output}: {type(model).__name__}, {model.num_parameters():,} parameters, loss {loss:.2f}")
+
+
+def plain_texts(conversations: list[list[dict[str, str]]]) -> list[str]:
+    """Every message alone: the language without the conversation, which is left for fine-tuning to learn."""
+    return [BOS + message["content"] for conversation in conversations for message in conversation]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--architecture", choices=ARCHITECTURES, required=True)
+    parser.add_argument("--texts", type=Path, required=True, help="JSON Lines of conversations")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=100, help="steps of pre-training; 0 leaves random weights")
+    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--vocabulary", type=int, default=1024)
+    parser.add_argument("--gain", type=float, default=1.0)
+    options = parser.parse_args()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+    make(
+        options.output,
+        options.architecture,
+        options.texts,
+        options.seed,
+        vocabulary=options.vocabulary,
+        hidden=options.hidden,
+        steps=options.steps,
+        gain=options.gain,
+    )
+
+
+if __name__ == "__main__":
+    main()
