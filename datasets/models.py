@@ -85,6 +85,8 @@ class DatasetVersion(models.Model):
     progress = models.PositiveBigIntegerField(default=0)
     problem_count = models.PositiveBigIntegerField(default=0)
     problems = models.JSONField(default=list, blank=True)
+    # All problems by kind: {"missing": 12}. datasets.problems.KINDS says which kinds only warn.
+    problem_kinds = models.JSONField(default=dict, blank=True)
     import_heartbeat_at = models.DateTimeField(null=True, blank=True)
     import_attempt = models.PositiveIntegerField(default=0)
 
