@@ -5,7 +5,7 @@ import os
 import sys
 
 # Commands that never touch a service: they must not start one.
-OFFLINE = {"makemessages", "compilemessages", "collectstatic", "findstatic", "help", "startapp", "up"}
+OFFLINE = {"makemessages", "compilemessages", "collectstatic", "findstatic", "help", "startapp"}
 
 
 def main() -> None:
@@ -14,7 +14,8 @@ def main() -> None:
     if command not in OFFLINE:
         from console import embedded
 
-        embedded.ensure_services()
+        # `up` runs a Redis-protocol server of its own.
+        embedded.ensure_services(redis=command != "up")
 
     from django.core.management import execute_from_command_line
 

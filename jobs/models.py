@@ -10,7 +10,7 @@ from django.core.validators import MaxLengthValidator, MinLengthValidator, Regex
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from catalog.models import BaseModel, ModelVersion
+from catalog.models import BaseModel, Model, ModelVersion
 from console.models import Workspace, make_uid
 from datasets.models import DatasetVersion
 
@@ -91,10 +91,13 @@ class Run(models.Model):
     version = models.PositiveIntegerField(_("version"))
     base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="runs")
     method = models.CharField(_("training method"), max_length=30)
-    # {key: value} as the user left them, hidden fields left out; and {"split_ratio": 20} and the like.
+    # {key: value} as the user left them, hidden fields left out.
     hyperparameters = models.JSONField(default=dict)
-    data_options = models.JSONField(default=dict)
-    description = models.TextField(blank=True)
+    # The test set: percent of each source that is held out, or the first rows of a version of its own.
+    split_ratio = models.FloatField(default=0)
+    test_version = models.ForeignKey(
+        DatasetVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="test_uses"
+    )
 
     state = models.CharField(_("state"), max_length=10, choices=RunState.choices, default=RunState.WAITING)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
@@ -130,7 +133,12 @@ class Run(models.Model):
     failure = models.JSONField(null=True, blank=True)
 
     publication = models.CharField(max_length=10, choices=Publication.choices, default=Publication.OFF)
+    # A name for a new model, or the existing model that gets its next version.
     publish_name = models.CharField(_("model name"), max_length=50, blank=True)
+    publish_as_new = models.BooleanField(default=True)
+    publish_model = models.ForeignKey(
+        Model, on_delete=models.SET_NULL, null=True, blank=True, related_name="expected_runs"
+    )
     publication_note = models.JSONField(null=True, blank=True)
     model_version = models.OneToOneField(
         ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="run"

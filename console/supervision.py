@@ -1,0 +1,86 @@
+"""The processes of the embedded console, kept running by supervisord: a killed one is started again."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.conf import settings
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process. `order` says which start first; `stop_seconds` is how long it may take to end."""
+
+    name: str
+    command: list[str]
+    order: int = 100
+    stop_seconds: int = 10
+    user: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def console_programs(host: str, port: int) -> list[Program]:
+    """Web, the two Celery workers and beat; they read DATABASE_URL and REDIS_URL from the environment."""
+    python = sys.executable
+    celery = [python, "-m", "celery", "-A", "console"]
+    return [
+        Program(
+            "web",
+            [
+                *(python, "-m", "gunicorn", "console.wsgi", "--bind", f"{host}:{port}"),
+                *("--workers", "2", "--worker-class", "gthread", "--threads", "8", "--log-level", "warning"),
+            ],
+        ),
+        # Imports and other short work.
+        Program(
+            "worker", [*celery, "worker", "-Q", "default", "-c", "2", "-n", "worker@%%h", "-l", "warning"]
+        ),
+        # One thread follows one run; the training itself is a process of its own.
+        Program(
+            "trainer",
+            [
+                *(*celery, "worker", "-Q", "training", "-n", "trainer@%%h", "-l", "warning"),
+                *("-P", "threads", "-c", str(settings.TRAINING_SLOTS)),
+            ],
+            stop_seconds=60,
+        ),
+        Program("beat", [*celery, "beat", "-l", "warning", "--pidfile="]),
+    ]
+
+
+def write_configuration(path: Path, programs: list[Program]) -> None:
+    """Writes supervisord's configuration; every program logs to the terminal."""
+    config = configparser.RawConfigParser()
+    config["supervisord"] = {
+        "nodaemon": "true",
+        "logfile": "/dev/null",
+        "logfile_maxbytes": "0",
+        "loglevel": "warn",
+        "pidfile": str(path.with_suffix(".pid")),
+        "silent": "true",
+    }
+    if os.geteuid() == 0:
+        config["supervisord"]["user"] = "root"
+    for program in programs:
+        section = {
+            "command": " ".join(program.command),
+            "directory": str(settings.BASE_DIR),
+            "priority": str(program.order),
+            "autorestart": "true",
+            "startretries": "10",
+            "stopasgroup": "true",
+            "killasgroup": "true",
+            "stopwaitsecs": str(program.stop_seconds),
+            "stdout_logfile": "/dev/fd/1",
+            "stdout_logfile_maxbytes": "0",
+            "redirect_stderr": "true",
+        }
+        if program.user:
+            section["user"] = program.user
+        config[f"program:{program.name}"] = section
+    with path.open("w") as file:
+        config.write(file)

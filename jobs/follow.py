@@ -1,0 +1,163 @@
+"""Carries out one claimed run: prepares its directory, starts the trainer or finds it running, follows it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+
+import psutil
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+from jobs import launch, lifecycle, progress
+from jobs.lifecycle import LeaseLost
+from jobs.models import Run, RunState
+from jobs.training.events import Event, read_events
+from jobs.weights import WeightsUnavailable
+
+logger = logging.getLogger(__name__)
+
+# A page shows what happened within two seconds; the rest is the page's own poll.
+POLL_SECONDS = 0.5
+# Set when this worker is told to end: its trainers save and their runs go back to the queue.
+shutting_down = threading.Event()
+
+
+def carry_out(run: Run) -> None:
+    """Follows a run that `lifecycle.claim_next` gave us until it ends, is released, or is lost to another."""
+    with lifecycle.heartbeat(run) as lost:
+        try:
+            _Follower(run, lost).follow()
+        except LeaseLost:
+            logger.warning("%s was taken over by another worker", run.uid)
+        except WeightsUnavailable as problem:
+            failure = {"code": problem.code, "params": problem.params, "message": problem.message}
+            lifecycle.finish(run, RunState.FAILED, failure)
+        except (OperationalError, InterfaceError):
+            # The lease runs out, and whoever takes the run then finds its directory as it is.
+            logger.exception("%s: the database is away; the run is left to the next worker", run.uid)
+        except OSError as error:
+            code = "disk_full" if error.errno == errno.ENOSPC else "unexpected"
+            logger.exception("%s could not be carried out", run.uid)
+            failure = {"code": code, "params": {"path": error.filename}, "message": str(error)}
+            lifecycle.finish(run, RunState.FAILED, failure)
+        except Exception as error:
+            logger.exception("%s could not be carried out", run.uid)
+            failure = {"code": "unexpected", "params": {}, "message": f"{type(error).__name__}: {error}"}
+            lifecycle.finish(run, RunState.FAILED, failure)
+
+
+class _Follower:
+    """One run and its trainer, seen from the worker."""
+
+    def __init__(self, run: Run, lost: threading.Event) -> None:
+        self.run, self.lost = run, lost
+        self.directory = launch.run_directory(run)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.asked_to_stop = False
+        self.terminal: Event | None = None
+
+    def follow(self) -> None:
+        """Reads events until the trainer is gone, then settles what became of the run."""
+        if not launch.is_training(self.directory):
+            self._read_events()  # what the last trainer still wrote before it ended
+            if self.terminal is None:
+                self._start()
+        while self._is_alive():
+            self._wait()
+            self._read_events()
+            self._ask_to_stop_if_wanted()
+        self._read_events()
+        self._settle()
+
+    def _start(self) -> None:
+        if self.run.stop_requested_at is not None or shutting_down.is_set():
+            return
+        directory = launch.prepare(self.run)
+        with lifecycle.leased(self.run) as current:
+            current.attempt += 1
+            current.phase = "starting"
+            current.save(update_fields=["attempt", "phase"])
+        self.run.attempt += 1
+        self.process = launch.start_trainer(directory)
+
+    def _is_alive(self) -> bool:
+        if self.terminal is not None and self.process is None:
+            return False
+        if self.process is not None:
+            return self.process.poll() is None
+        return launch.is_training(self.directory)
+
+    def _wait(self) -> None:
+        """Sleeps until the next look, less when the trainer ends first."""
+        if self.lost.is_set():
+            raise LeaseLost(self.run.uid)
+        if self.process is None:
+            time.sleep(POLL_SECONDS)
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(POLL_SECONDS)
+
+    def _read_events(self) -> None:
+        """Stores what is new; a database that is away for a moment is asked again at the next look."""
+        try:
+            events, offset = read_events(self.directory / "events.jsonl", self.run.events_offset)
+            if events:
+                self.terminal = progress.store(self.run, events, offset) or self.terminal
+            elif not self.asked_to_stop:
+                self.run.refresh_from_db(fields=["stop_requested_at", "lease"])
+        except (OperationalError, InterfaceError):
+            logger.warning("%s: the database is away", self.run.uid)
+            close_old_connections()
+
+    def _ask_to_stop_if_wanted(self) -> None:
+        """SIGTERM, once: the trainer finishes its step, saves a checkpoint and ends."""
+        if self.asked_to_stop or not (self.run.stop_requested_at or shutting_down.is_set()):
+            return
+        self.asked_to_stop = True
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            return
+        for process in launch.find_trainer_processes(self.directory):
+            try:
+                process.send_signal(signal.SIGTERM)
+            except psutil.NoSuchProcess:
+                continue
+
+    def _settle(self) -> None:
+        """The trainer is gone: ends the run, or puts it back into the queue to be resumed."""
+        kind = self.terminal["type"] if self.terminal else None
+        stop_wanted = self.run.stop_requested_at is not None
+        if self.terminal and kind == "done":
+            lifecycle.finish(self.run, RunState.DONE, seconds=self.terminal["seconds"])
+        elif self.terminal and kind == "failed":
+            failure = {key: self.terminal[key] for key in ("code", "params", "message")}
+            lifecycle.finish(self.run, RunState.FAILED, failure)
+        elif stop_wanted:
+            lifecycle.finish(self.run, RunState.STOPPED, step=self.run.step)
+        elif kind == "stopped" or shutting_down.is_set():
+            lifecycle.release(self.run, "released", step=self.run.step)
+        else:
+            self._settle_crash()
+
+    def _settle_crash(self) -> None:
+        """A trainer that ended without a word was killed; it is started again a few times, then given up."""
+        code = self.process.returncode if self.process else None
+        if self.run.crashes >= settings.MAX_TRAINER_RESTARTS:
+            message = f"The trainer was killed {self.run.crashes + 1} times, last at step {self.run.step}."
+            params = {"crashes": self.run.crashes + 1, "step": self.run.step, "code": code}
+            lifecycle.finish(
+                self.run,
+                RunState.FAILED,
+                {"code": "trainer_died", "params": params, "message": message},
+            )
+            return
+        with lifecycle.leased(self.run) as current:
+            current.crashes += 1
+            current.save(update_fields=["crashes"])
+        lifecycle.release(self.run, "restarted", step=self.run.step, code=code)

@@ -1,0 +1,147 @@
+"""From a run in the database to a trainer process: the run directory, its data, its spec, the process.
+
+The directory is the whole interface: `python -m jobs.training DIRECTORY` by hand does the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.conf import settings
+from filelock import FileLock, Timeout
+
+from catalog.hyperparameters import clean
+from catalog.models import Offer
+from datasets.mixing import TEST_ROWS, Source, mixed_rows, plan
+from datasets.rows import iter_rows
+from jobs.models import Run
+from jobs.training.spec import Base, Data, Setting, Spec, write_spec
+from jobs.training.trainers import TRAINERS
+from jobs.weights import local_weights
+
+LOCK_NAME = "trainer.lock"
+DEFAULT_SEED = 42
+
+
+def run_directory(run: Run) -> Path:
+    """Where a run's files lie on the machine that trains."""
+    return settings.RUNS_DIR / run.uid
+
+
+def prepare(run: Run) -> Path:
+    """Writes data and spec into the run directory and returns it; repeatable after a kill at any point.
+
+    Raises WeightsUnavailable if the base model's weights cannot be had.
+    """
+    directory = run_directory(run)
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = local_weights(run.base_model)
+    data = _write_data(run, directory)
+    write_spec(
+        directory / "spec.json",
+        Spec(
+            schema=1,
+            run=run.uid,
+            attempt=run.attempt + 1,
+            trainer=TRAINERS[run.job.model_type].module,
+            method=run.method,
+            base=Base(
+                name=run.base_model.name,
+                path=str(weights),
+                trust_remote_code=run.base_model.trust_remote_code,
+            ),
+            data=data,
+            hyperparameters=_settings(run),
+            device=settings.TRAINER_DEVICE,
+            threads=settings.TRAINER_THREADS or None,
+        ),
+    )
+    return directory
+
+
+def _settings(run: Run) -> dict[str, Setting]:
+    """The run's hyperparameters, each with who chose it: the user, or the offer's default."""
+    offer = Offer.objects.filter(base_model=run.base_model, method=run.method).first()
+    defaults: dict[str, Any] = {}
+    if offer is not None:
+        defaults, _errors = clean(list(offer.hyperparameters.all()), {})
+    return {
+        key: Setting(value=value, origin="offer" if key in defaults and defaults[key] == value else "user")
+        for key, value in run.hyperparameters.items()
+    }
+
+
+def _write_data(run: Run, directory: Path) -> Data:
+    """Mixes the sources into data/train.jsonl and data/eval.jsonl; whole or not at all."""
+    data = directory / "data"
+    if not data.exists():
+        unfinished = directory / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        seed = int(run.hyperparameters.get("seed", DEFAULT_SEED))
+        sources = [Source(item.version, item.sampling_rate) for item in run.sources.select_related("version")]
+        with (unfinished / "train.jsonl").open("wb") as train, (unfinished / "eval.jsonl").open("wb") as test:
+            for part in plan(sources, run.split_ratio):
+                for line, held_out in mixed_rows(part, seed):
+                    (test if held_out else train).write(line.rstrip(b"\n") + b"\n")
+            if run.test_version is not None:
+                for number, line in enumerate(iter_rows(run.test_version)):
+                    if number == TEST_ROWS:
+                        break
+                    test.write(line.rstrip(b"\n") + b"\n")
+        unfinished.rename(data)
+    has_eval = (data / "eval.jsonl").stat().st_size > 0
+    return Data(train="data/train.jsonl", eval="data/eval.jsonl" if has_eval else None)
+
+
+def start_trainer(directory: Path) -> subprocess.Popen[bytes]:
+    """Starts the trainer as the leader of its own process group, its output appended to train.log.
+
+    It outlives a worker that is killed: the next worker finds it by its lock and goes on following it.
+    """
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        # The trainer knows no Django and gets no secret of the console.
+        if not name.startswith(("DJANGO_", "DATABASE_", "REDIS_", "SECRET_", "CELERY_", "AWS_"))
+    }
+    environment["PYTHONUNBUFFERED"] = "1"
+    with (directory / "train.log").open("ab") as log:
+        return subprocess.Popen(
+            [settings.TRAINER_PYTHON or sys.executable, "-m", "jobs.training", str(directory)],
+            cwd=settings.BASE_DIR,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def is_training(directory: Path) -> bool:
+    """True while a trainer holds the directory's lock, whoever started it."""
+    if not directory.exists():
+        return False
+    lock = FileLock(directory / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def find_trainer_processes(directory: Path) -> list[psutil.Process]:
+    """The trainer processes of a run directory on this machine, found by their command line."""
+    command = ["-m", "jobs.training", str(directory)]
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if (process.info["cmdline"] or [])[1:4] == command
+    ]

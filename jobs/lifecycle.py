@@ -1,0 +1,221 @@
+"""The state of a run. Nothing else in the product changes it.
+
+```
+            ┌──────── released (worker shut down, trainer killed) ◄───┐
+            ▼                                                         │
+        Waiting ──claimed──► Running ──► Done │ Failed │ Stopped ◄────┤
+            └────────────── stopped before it began ──► Stopped       │
+```
+The database decides: a worker may carry out a run only after `claim_next` gave it a lease, and writes only
+while that lease is the newest. A Celery message merely wakes a worker up, so a lost or doubled one changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import psutil
+from django.conf import settings
+from django.db import close_old_connections, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from console.models import User
+from jobs.models import ACTIVE_STATES, Publication, Run, RunState, TimelineEntry
+
+TRANSITIONS: dict[str, frozenset[str]] = {
+    RunState.WAITING: frozenset({RunState.RUNNING, RunState.STOPPED}),
+    RunState.RUNNING: frozenset({RunState.WAITING, RunState.DONE, RunState.FAILED, RunState.STOPPED}),
+    RunState.DONE: frozenset(),
+    RunState.FAILED: frozenset(),
+    RunState.STOPPED: frozenset(),
+}
+
+
+class IllegalTransition(Exception):
+    """The run is in a state from which the wanted one cannot be reached."""
+
+
+class LeaseLost(Exception):
+    """Another worker has taken the run over; whoever gets this must not touch it any more."""
+
+
+def note(
+    run: Run, kind: str, at: datetime | None = None, actor: User | None = None, **data: Any
+) -> TimelineEntry:
+    """Adds an entry to the run's timeline (UTC, now if no time is given)."""
+    return TimelineEntry.objects.create(run=run, kind=kind, at=at or timezone.now(), actor=actor, data=data)
+
+
+def wake_worker() -> None:
+    """Sends a wake-up to the training queue once the current transaction is committed."""
+    from jobs.tasks import run_training
+
+    # The broker may be away for a moment; `dispatch` (beat) wakes a worker for every waiting run anyway.
+    transaction.on_commit(run_training.delay, robust=True)
+
+
+def _move(run: Run, state: RunState) -> None:
+    """Sets the state of a run that the caller has locked; raises IllegalTransition."""
+    if state not in TRANSITIONS[run.state]:
+        raise IllegalTransition(f"{run.uid}: {run.state} → {state}")
+    run.state = state
+    if state in (RunState.DONE, RunState.FAILED, RunState.STOPPED):
+        run.finished_at = timezone.now()
+        run.eta_seconds = None
+        run.follower = ""
+        run.heartbeat_at = None
+        if state != RunState.DONE and run.publication == Publication.PENDING:
+            # Seed, section 发布模型: 若模型训练失败，则不自动发布模型.
+            run.publication = Publication.SKIPPED
+            run.publication_note = {"code": "run_failed" if state == RunState.FAILED else "run_stopped"}
+
+
+# --- Claiming ------------------------------------------------------------------------------------------------
+
+
+def follower_name() -> str:
+    """Names this process so that its death can be seen from the same machine: host, pid, start time."""
+    process = psutil.Process()
+    return f"{socket.gethostname()}|{process.pid}|{process.create_time()}"
+
+
+def is_dead(follower: str) -> bool:
+    """True if the named follower ran on this machine and is gone; False for one that lives or is elsewhere."""
+    host, _separator, rest = follower.partition("|")
+    pid, _separator, started = rest.partition("|")
+    if host != socket.gethostname() or not pid:
+        return False
+    try:
+        return psutil.Process(int(pid)).create_time() != float(started)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def claimable(now: datetime) -> Q:
+    """Waiting runs, and running ones whose follower has not reported for LEASE_SECONDS."""
+    expired = now - timedelta(seconds=settings.LEASE_SECONDS)
+    return Q(state=RunState.WAITING) | Q(state=RunState.RUNNING, heartbeat_at__lt=expired)
+
+
+def claim_next(follower: str) -> Run | None:
+    """Takes the oldest run that nobody carries out and gives it a new lease; None if there is none.
+
+    A run whose follower died on this machine is taken at once, without waiting for its lease to run out.
+    """
+    with transaction.atomic():
+        now = timezone.now()
+        candidates = Run.objects.select_for_update(skip_locked=True, of=("self",))
+        run = candidates.filter(claimable(now)).order_by("created_at", "pk").first()
+        if run is None:
+            orphans = (
+                candidates.filter(state=RunState.RUNNING).exclude(follower=follower).order_by("created_at")
+            )
+            run = next((orphan for orphan in orphans if is_dead(orphan.follower)), None)
+        if run is None:
+            return None
+        taken_over = run.state == RunState.RUNNING
+        if not taken_over:
+            _move(run, RunState.RUNNING)
+        run.lease += 1
+        run.follower = follower
+        run.heartbeat_at = now
+        run.started_at = run.started_at or now
+        run.save(update_fields=["state", "lease", "follower", "heartbeat_at", "started_at"])
+        if taken_over:
+            note(run, "taken_over", host=socket.gethostname())
+        return run
+
+
+def needing_a_worker() -> int:
+    """Runs that a free worker on any machine could take now."""
+    waiting = Run.objects.filter(claimable(timezone.now())).count()
+    running = Run.objects.filter(state=RunState.RUNNING).values_list("follower", flat=True)
+    return waiting + sum(is_dead(follower) for follower in running)
+
+
+@contextmanager
+def leased(run: Run) -> Iterator[Run]:
+    """Locks the run's row for one transaction; raises LeaseLost if another worker holds the run by now."""
+    with transaction.atomic():
+        current = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
+        if current.lease != run.lease or current.state != RunState.RUNNING:
+            raise LeaseLost(run.uid)
+        yield current
+
+
+@contextmanager
+def heartbeat(run: Run) -> Iterator[threading.Event]:
+    """Reports every few seconds that the run is being carried out; the event is set when the lease is lost."""
+    lost, ended = threading.Event(), threading.Event()
+
+    def report() -> None:
+        while not ended.wait(settings.LEASE_SECONDS / 5):
+            close_old_connections()
+            held = Run.objects.filter(pk=run.pk, lease=run.lease, state=RunState.RUNNING)
+            if not held.update(heartbeat_at=timezone.now()):
+                lost.set()
+                break
+        close_old_connections()
+
+    thread = threading.Thread(target=report, name=f"heartbeat-{run.uid}", daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        ended.set()
+        thread.join()
+
+
+# --- Ending --------------------------------------------------------------------------------------------------
+
+
+def finish(run: Run, state: RunState, failure: dict[str, Any] | None = None, **data: Any) -> None:
+    """Ends a leased run as Done, Failed or Stopped; raises LeaseLost if it is not ours any more.
+
+    `failure` is {"code", "params", "message"} of a failed run; `data` goes to the timeline.
+    """
+    with leased(run) as current:
+        _move(current, state)
+        current.failure = failure
+        current.save()
+        actor = current.stop_requested_by if state == RunState.STOPPED else None
+        note(current, state.lower(), actor=actor, **(failure or {}), **data)
+    run.refresh_from_db()
+
+
+def release(run: Run, kind: str, **data: Any) -> None:
+    """Puts a leased run back into the queue, its progress kept; `kind` says why on the timeline."""
+    with leased(run) as current:
+        _move(current, RunState.WAITING)
+        current.follower = ""
+        current.heartbeat_at = None
+        current.phase = ""
+        current.eta_seconds = None
+        current.save()
+        note(current, kind, **data)
+
+
+def request_stop(run: Run, user: User) -> bool:
+    """Stops a waiting run at once and asks a running one to save and end.
+
+    Returns False if the run was already over or being stopped.
+    """
+    with transaction.atomic():
+        current = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
+        if current.state not in ACTIVE_STATES or current.stop_requested_at is not None:
+            return False
+        current.stop_requested_at = timezone.now()
+        current.stop_requested_by = user
+        note(current, "stop_requested", actor=user)
+        if current.state == RunState.WAITING:
+            _move(current, RunState.STOPPED)
+            note(current, "stopped", actor=user)
+        current.save()
+    return True

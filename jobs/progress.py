@@ -1,0 +1,131 @@
+"""From the trainer's events to the database: exactly once each, whatever is killed meanwhile.
+
+Events and the byte offset behind them are stored in one transaction, so a follower that starts again reads on
+where the last one committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from jobs import lifecycle
+from jobs.models import Checkpoint, Metric, Run
+from jobs.training.events import Event
+
+TERMINAL_EVENTS = ("done", "stopped", "failed")
+
+
+def store(run: Run, events: Iterable[Event], offset: int) -> Event | None:
+    """Applies events to the run and remembers the offset; returns the last terminal event among them.
+
+    Raises LeaseLost if another worker has taken the run over.
+    """
+    terminal = None
+    points: dict[tuple[str, int], float] = {}
+    with lifecycle.leased(run) as current:
+        for event in events:
+            if event["type"] in TERMINAL_EVENTS:
+                terminal = event
+            elif event["type"] == "metrics":
+                points |= {(key, event["step"]): value for key, value in event["values"].items()}
+            if handler := HANDLERS.get(event["type"]):
+                handler(current, event)
+        Metric.objects.bulk_create(
+            (Metric(run=current, key=key, step=step, value=value) for (key, step), value in points.items()),
+            batch_size=1000,
+            # A resumed trainer reports the steps since its checkpoint again.
+            update_conflicts=True,
+            unique_fields=["run", "key", "step"],
+            update_fields=["value"],
+        )
+        current.events_offset = offset
+        current.save()
+    run.refresh_from_db()
+    return terminal
+
+
+def _time(event: Event) -> datetime:
+    return datetime.fromisoformat(event["time"])
+
+
+def _start(run: Run, event: Event) -> None:
+    run.total_steps = event["total_steps"]
+    run.resolved = event["resolved"]
+    run.summary = {
+        **run.summary,
+        **{key: event[key] for key in ("host", "device", "dtype", "epochs", "parameters", "versions")},
+    }
+    if event["resumed_from"] is not None:
+        run.step = event["resumed_from"]
+        lifecycle.note(run, "resumed", at=_time(event), step=event["resumed_from"])
+    else:
+        run.step = 0
+        lifecycle.note(run, "started", at=_time(event), host=event["host"], device=event["device"])
+
+
+def _phase(run: Run, event: Event) -> None:
+    run.phase = event["name"]
+
+
+def _prepared(run: Run, event: Event) -> None:
+    run.summary = {**run.summary, "data": _fields(event)}
+
+
+def _progress(run: Run, event: Event) -> None:
+    run.step, run.total_steps = event["step"], event["total_steps"]
+    run.epoch, run.eta_seconds = event["epoch"], event["eta_seconds"]
+
+
+def _checkpoint(run: Run, event: Event) -> None:
+    _saved, new = Checkpoint.objects.update_or_create(
+        run=run,
+        step=event["step"],
+        defaults={
+            "path": event["path"],
+            "size": event["bytes"],
+            "loss": event.get("loss"),
+            "eval_loss": event.get("eval_loss"),
+            "created_at": _time(event),
+        },
+    )
+    if new:
+        lifecycle.note(run, "checkpoint", at=_time(event), step=event["step"])
+
+
+def _checkpoint_removed(run: Run, event: Event) -> None:
+    Checkpoint.objects.filter(run=run, step=event["step"]).delete()
+
+
+def _warning(run: Run, event: Event) -> None:
+    lifecycle.note(
+        run,
+        "warning",
+        at=_time(event),
+        code=event["code"],
+        params=event["params"],
+        message=event["message"],
+    )
+
+
+def _done(run: Run, event: Event) -> None:
+    run.step = event["step"]
+    run.summary = {**run.summary, "result": _fields(event)}
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    """What an event says, without what every event has."""
+    return {key: value for key, value in event.items() if key not in {"type", "time", "attempt"}}
+
+
+HANDLERS: dict[str, Callable[[Run, Event], None]] = {
+    "start": _start,
+    "phase": _phase,
+    "prepared": _prepared,
+    "progress": _progress,
+    "checkpoint": _checkpoint,
+    "checkpoint_removed": _checkpoint_removed,
+    "warning": _warning,
+    "done": _done,
+}

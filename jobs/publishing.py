@@ -1,0 +1,137 @@
+"""自动发布: from the output of a finished run to a version in 我的模型.
+
+Seed, section 发布模型: a failed run is not published; nor is one whose model was deleted meanwhile or whose
+model name has been taken meanwhile. Every step can be repeated, so a kill at any point only delays it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import transaction
+
+from catalog.models import Model, ModelVersion
+from catalog.models.registry import ModelVersionState
+from jobs import launch, lifecycle
+from jobs.models import Publication, Run, RunState
+
+
+class NotPublishable(Exception):
+    """Why a finished run does not become a model version; `code` is translated by jobs/messages.py."""
+
+    def __init__(self, code: str, **params: Any) -> None:
+        super().__init__(code)
+        self.code, self.params = code, params
+
+
+def pending() -> list[int]:
+    """Finished runs that still wait to be published."""
+    runs = Run.objects.filter(state=RunState.DONE, publication=Publication.PENDING)
+    return list(runs.order_by("finished_at").values_list("pk", flat=True))
+
+
+def publish(run_id: int) -> ModelVersion | None:
+    """Publishes a finished run; returns the version, or None if it was not published (the run says why)."""
+    try:
+        version = _reserve_version(run_id)
+        if version is None:
+            return None
+        files = _copy(launch.run_directory(version.run) / "output", version)
+        return _complete(run_id, version, files)
+    except NotPublishable as reason:
+        _skip(run_id, reason)
+        return None
+
+
+def _reserve_version(run_id: int) -> ModelVersion | None:
+    """Decides on model and number, once; a repeated call finds the version it made before."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
+        if run.state != RunState.DONE or run.publication != Publication.PENDING:
+            return None
+        if run.model_version is not None:
+            return run.model_version
+        model = _target(run)
+        version = ModelVersion.objects.create(
+            model=model,
+            number=model.next_version,
+            base_model=run.base_model,
+            method=run.method,
+            metrics=run.summary.get("result", {}).get("metrics", {}),
+            created_by=run.created_by,
+        )
+        model.next_version += 1
+        model.save(update_fields=["next_version"])
+        run.model_version = version
+        run.save(update_fields=["model_version"])
+        return version
+
+
+def _target(run: Run) -> Model:
+    """The model that gets the version, locked; raises NotPublishable by the seed's rules."""
+    models = Model.objects.select_for_update()
+    if run.publish_as_new:
+        model, created = models.get_or_create(
+            workspace=run.job.workspace,
+            name=run.publish_name,
+            defaults={"model_type": run.job.model_type},
+        )
+        if not created:
+            raise NotPublishable("name_taken", name=run.publish_name)
+        return model
+    existing = models.filter(pk=run.publish_model_id).first()
+    if existing is None:
+        raise NotPublishable("model_deleted", name=run.publish_name)
+    return existing
+
+
+def _copy(output: Path, version: ModelVersion) -> list[dict[str, Any]]:
+    """Copies the run's output into the storage; returns name, size in bytes and sha256 of every file."""
+    paths = sorted(path for path in output.rglob("*") if path.is_file())
+    if not paths:
+        raise NotPublishable("output_missing")
+    files = []
+    for path in paths:
+        name = path.relative_to(output).as_posix()
+        target = f"models/{version.uid}/{name}"
+        if default_storage.exists(target):
+            default_storage.delete(target)  # half a file of an interrupted copy
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            default_storage.save(target, File(file))
+        files.append({"name": name, "size": path.stat().st_size, "sha256": digest})
+    return files
+
+
+def _complete(run_id: int, version: ModelVersion, files: list[dict[str, Any]]) -> ModelVersion:
+    """Marks version and run as published, together."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
+        version.path = f"models/{version.uid}"
+        version.files = files
+        version.size = sum(item["size"] for item in files)
+        version.state = ModelVersionState.READY
+        version.save()
+        if run.publication == Publication.PENDING:
+            run.publication = Publication.PUBLISHED
+            run.save(update_fields=["publication"])
+            lifecycle.note(run, "published", model=version.model.name, version=version.number)
+    return version
+
+
+def _skip(run_id: int, reason: NotPublishable) -> None:
+    """Remembers why the run was not published, and takes back a version that was begun."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
+        if run.model_version is not None:
+            run.model_version.delete()
+            run.model_version = None
+        run.publication = Publication.SKIPPED
+        run.publication_note = {"code": reason.code, "params": reason.params}
+        run.save(update_fields=["publication", "publication_note", "model_version"])
+        lifecycle.note(run, "publish_skipped", code=reason.code, params=reason.params)
