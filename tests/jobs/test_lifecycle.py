@@ -1,0 +1,90 @@
+"""The state of a run: only legal moves, one follower at a time, whatever messages arrive."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from jobs import lifecycle
+from jobs.models import TERMINAL_STATES, Publication, RunState
+
+ME = lifecycle.follower_name()
+
+
+def test_the_oldest_waiting_run_is_claimed_first(make_run):
+    first, second = make_run(), make_run()
+    assert [lifecycle.claim_next(ME).pk, lifecycle.claim_next(ME).pk] == [first.pk, second.pk]
+
+
+def test_a_claimed_run_is_not_claimed_again(make_run):
+    make_run()
+    assert lifecycle.claim_next(ME) is not None
+    assert lifecycle.claim_next(ME) is None
+
+
+@pytest.mark.parametrize("state", TERMINAL_STATES)
+def test_finished_runs_are_never_claimed(make_run, state):
+    make_run(state)
+    assert lifecycle.claim_next(ME) is None
+
+
+def test_an_expired_lease_is_taken_over_and_the_old_holder_shut_out(make_run, settings):
+    make_run()
+    old = lifecycle.claim_next("elsewhere|1|1")
+    old.heartbeat_at = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS + 1)
+    old.save()
+    new = lifecycle.claim_next(ME)
+    assert (new.pk, new.lease) == (old.pk, old.lease + 1)
+    with pytest.raises(lifecycle.LeaseLost):
+        lifecycle.finish(old, RunState.DONE)
+
+
+def test_a_run_whose_follower_died_here_is_taken_at_once(make_run):
+    host = ME.partition("|")[0]
+    make_run(RunState.RUNNING, follower=f"{host}|999999999|1.0", heartbeat_at=timezone.now())
+    assert lifecycle.needing_a_worker() == 1
+    assert lifecycle.claim_next(ME) is not None
+
+
+def test_a_live_follower_keeps_its_run(make_run):
+    make_run(RunState.RUNNING, follower=ME, heartbeat_at=timezone.now())
+    assert lifecycle.needing_a_worker() == 0
+    assert lifecycle.claim_next("elsewhere|1|1") is None
+
+
+def test_a_waiting_run_stops_at_once(make_run, alice):
+    run = make_run()
+    assert lifecycle.request_stop(run, alice)
+    run.refresh_from_db()
+    assert run.state == RunState.STOPPED
+    assert [entry.kind for entry in run.timeline.all()] == ["stop_requested", "stopped"]
+
+
+def test_a_running_run_is_asked_to_stop_once(make_run, alice):
+    make_run()
+    run = lifecycle.claim_next(ME)
+    assert lifecycle.request_stop(run, alice)
+    assert not lifecycle.request_stop(run, alice)
+    run.refresh_from_db()
+    assert (run.state, run.is_stopping) == (RunState.RUNNING, True)
+
+
+@pytest.mark.parametrize("state", TERMINAL_STATES)
+def test_a_finished_run_cannot_be_stopped(make_run, alice, state):
+    assert not lifecycle.request_stop(make_run(state), alice)
+
+
+def test_a_released_run_waits_again_and_keeps_its_progress(make_run):
+    make_run(step=7, events_offset=512)
+    run = lifecycle.claim_next(ME)
+    lifecycle.release(run, "released", step=7)
+    run.refresh_from_db()
+    assert (run.state, run.step, run.events_offset) == (RunState.WAITING, 7, 512)
+
+
+def test_a_failed_run_is_not_published(make_run):
+    make_run(publication=Publication.PENDING)
+    run = lifecycle.claim_next(ME)
+    lifecycle.finish(run, RunState.FAILED, {"code": "disk_full", "params": {}, "message": "full"})
+    assert run.publication == Publication.SKIPPED
+    assert run.publication_note == {"code": "run_failed"}
