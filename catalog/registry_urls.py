@@ -1,0 +1,13 @@
+"""Addresses of 我的模型, under /models/."""
+
+from django.urls import path
+
+from catalog import registry_views
+
+app_name = "models"
+urlpatterns = [
+    path("", registry_views.model_list, name="list"),
+    path("<str:uid>/", registry_views.model_detail, name="detail"),
+    path("versions/<str:uid>/", registry_views.version_detail, name="version"),
+    path("versions/<str:uid>/files/<path:name>", registry_views.version_file, name="file"),
+]

@@ -1,0 +1,102 @@
+"""我的模型: what training has made, for people who use it."""
+
+from pathlib import PurePosixPath
+
+from django.contrib.auth.decorators import login_required
+from django.core.files.storage import default_storage
+from django.core.paginator import Paginator
+from django.db.models import Count, OuterRef, Subquery
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET
+
+from catalog.models import Model, ModelType, ModelVersion
+from catalog.models.registry import ModelVersionState
+from console.access import current_workspace, get_visible
+from console.htmx import HtmxHttpRequest, wants_fragment
+
+PAGE_SIZE = 20
+
+
+@require_GET
+@login_required
+def model_list(request: HtmxHttpRequest) -> HttpResponse:
+    """The models of the workspace with their newest version; the table alone for htmx."""
+    workspace = current_workspace(request)
+    q, kind = request.GET.get("q", "").strip(), request.GET.get("type", "")
+    models = Model.objects.filter(workspace=workspace)
+    if q:
+        models = models.filter(name__icontains=q)
+    if kind in ModelType.values:
+        models = models.filter(model_type=kind)
+    newest = ModelVersion.objects.filter(model=OuterRef("pk")).order_by("-number")
+    models = models.annotate(version_count=Count("versions"), newest_pk=Subquery(newest.values("pk")[:1]))
+    page = Paginator(models, PAGE_SIZE).get_page(request.GET.get("page"))
+    versions = ModelVersion.objects.select_related("base_model").in_bulk([item.newest_pk for item in page])
+    context = {
+        "page_obj": page,
+        "rows": [(model, versions.get(model.newest_pk)) for model in page],
+        "q": q,
+        "type": kind,
+        "types": ModelType.choices,
+        "is_filtered": bool(q or kind),
+        "nav": "models",
+    }
+    template = "models/_list_table.html" if wants_fragment(request) else "models/list.html"
+    return render(request, template, context)
+
+
+@require_GET
+@login_required
+def model_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """A model and its versions; the table alone for htmx (while one is being published)."""
+    model = get_visible(Model.objects.select_related("workspace"), request.user, uid=uid)
+    versions = model.versions.select_related("base_model", "created_by", "run__job").order_by("-number")
+    context = {
+        "model": model,
+        "versions": list(versions),
+        "is_publishing": model.versions.filter(state=ModelVersionState.CREATING).exists(),
+        "nav": "models",
+    }
+    template = "models/_versions_table.html" if wants_fragment(request) else "models/detail.html"
+    return render(request, template, context)
+
+
+@require_GET
+@login_required
+def version_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """One version: its files, its metrics, the run it comes from, how it is loaded."""
+    found = ModelVersion.objects.select_related("model__workspace", "base_model", "created_by", "run__job")
+    version = get_visible(found, request.user, "model__workspace", uid=uid)
+    context = {
+        "version": version,
+        "metrics": {key: value for key, value in version.metrics.items() if isinstance(value, int | float)},
+        "is_adapter": any(item["name"] == "adapter_config.json" for item in version.files),
+        "directory": _local_directory(version),
+        "nav": "models",
+    }
+    return render(request, "models/version.html", context)
+
+
+@require_GET
+@login_required
+def version_file(request: HttpRequest, uid: str, name: str) -> FileResponse:
+    """One file of a version, as it was published."""
+    found = ModelVersion.objects.filter(state=ModelVersionState.READY)
+    version = get_visible(found, request.user, "model__workspace", uid=uid)
+    if name not in {item["name"] for item in version.files}:
+        raise Http404(_("This version has no such file."))
+    try:
+        file = default_storage.open(f"{version.path}/{name}")
+    except FileNotFoundError:
+        raise Http404(_("This file is no longer in the storage.")) from None
+    return FileResponse(file, as_attachment=True, filename=PurePosixPath(name).name)
+
+
+def _local_directory(version: ModelVersion) -> str:
+    """Where the files lie if the storage is a directory; empty for an object storage."""
+    try:
+        return default_storage.path(version.path) if version.path else ""
+    except NotImplementedError:
+        return ""

@@ -1,0 +1,200 @@
+"""What the console says about a run, in the reader's language.
+
+Trainer and lifecycle store a stable code with params and one plain English sentence. The code is translated
+here; a code that is not listed, or params that do not fit its text, show the stored sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from jobs.models import Run, RunState, TimelineEntry
+
+Texts = Mapping[str, str | Promise]
+
+# Failures end a run; each text says what a person can do.
+FAILURES: Texts = {
+    "weights_missing": _(
+        "The base model in %(path)s cannot be used. Ask an operator to check where its weights lie."
+    ),
+    "weights_broken": _(
+        "The weights in %(path)s cannot be loaded: %(reason)s. Ask an operator to copy them again."
+    ),
+    "weights_unbound": _(
+        "No weights are bound to %(model)s. Ask an operator to bind it, then start a new run."
+    ),
+    "hub_unreachable": _(
+        "The weights %(location)s could not be fetched from the hub: %(reason)s. "
+        "Start a new run when it can be reached, or ask an operator to bind a local copy."
+    ),
+    "s3_unreachable": _(
+        "The weights %(location)s could not be fetched from the object storage: %(reason)s. "
+        "Ask an operator to check address and credentials."
+    ),
+    "data_missing": _(
+        "The training data of this run are no longer on the disk (%(path)s). Start a new run on this dataset."
+    ),
+    "data_row_invalid": _(
+        "%(file)s, line %(line)s is not a usable conversation: %(reason)s. "
+        "Correct it in a new version of the dataset."
+    ),
+    "no_rows_left": _(
+        "The training data hold no row with a reply to learn from. "
+        "Check the dataset, or allow longer sequences."
+    ),
+    "no_gpu": _(
+        "The run asks for a GPU, and the machine has none that can be used. "
+        "Ask an operator to check the driver, or to let runs use the CPU."
+    ),
+    "no_adapter_layers": _(
+        "The base model has no layers of the chosen names for LoRA. Choose other target modules or another method."
+    ),
+    "loss_not_finite": _(
+        "The loss became infinite or undefined at step %(step)s. Lower the learning rate or check the data."
+    ),
+    "out_of_memory": _(
+        "The memory was not enough. Shorten the sequence length, lower the batch size, or choose LoRA."
+    ),
+    "disk_full": _(
+        "The disk is full. Ask an operator to make room, then start a new run; finished checkpoints are kept."
+    ),
+    "spec_invalid": _(
+        "The configuration of the run cannot be read. Start a new run; if it stays, tell an operator."
+    ),
+    "trainer_died": _(
+        "The trainer was killed %(crashes)s times, last at step %(step)s; most often the machine runs out of memory. "
+        "Shorten the sequence length or lower the batch size, or ask an operator."
+    ),
+    "unexpected": _(
+        "The trainer met an error that it does not know. The log has the details for an operator."
+    ),
+}
+
+WARNINGS: Texts = {
+    "sequence_length_reduced": _("The base model reads at most %(limit)s tokens; %(asked)s were asked for."),
+    "packing_not_supported": _("Rows are not packed: this base model would let packed rows see each other."),
+    "rows_split": _(
+        "The chat template rewrites earlier turns, so %(rows)s conversations became one row per reply."
+    ),
+    "system_merged": _(
+        "The chat template has no system role, so %(rows)s system texts moved to the first turn."
+    ),
+    "metric_not_finite": _("%(metric)s was infinite or undefined at step %(step)s and was left out."),
+    "lora_dropout_off": _("Adapters on the experts of a mixture cannot have dropout; it is off."),
+    "rows_truncated": _("%(rows)s rows were longer than the sequence length and were cut."),
+    "rows_dropped": _("%(rows)s rows have no reply to learn from and were left out."),
+}
+
+PHASES: Texts = {
+    "starting": _("Starting the trainer"),
+    "loading_libraries": _("Loading the training libraries"),
+    "loading_weights": _("Loading the weights"),
+    "preparing_data": _("Preparing the data"),
+    "training": _("Training"),
+    "saving": _("Saving the result"),
+}
+
+# Why a finished run has no model version, or what is to be done about it.
+PUBLICATION_NOTES: Texts = {
+    "name_taken": _(
+        "A model named “%(name)s” has come to exist meanwhile, and this run was to make a new one of that name."
+    ),
+    "model_deleted": _("The model that was to get the version was deleted before the run ended."),
+    "run_failed": _("The run failed, so there was nothing to publish."),
+    "run_stopped": _("The run was stopped before its end."),
+    "output_missing": _("The run's result is no longer on the disk of the machine that trained it."),
+}
+
+TIMELINE: Texts = {
+    "submitted": _("Submitted"),
+    "started": _("Training started on %(host)s (%(device)s)"),
+    "resumed": _("Training goes on from step %(step)s"),
+    "taken_over": _("Taken over by another worker on %(host)s"),
+    "released": _("Saved and put back into the queue at step %(step)s, because its worker shut down"),
+    "restarted": _("The trainer was killed at step %(step)s and starts again from the last checkpoint"),
+    "checkpoint": _("Checkpoint saved at step %(step)s"),
+    "stop_requested": _("Asked to stop"),
+    "stopped": _("Stopped"),
+    "done": _("Training is done"),
+    "failed": _("Failed"),
+    "published": _("Published as %(model)s V%(version)s"),
+}
+# Colours of the timeline's dots.
+_TONES = {
+    "done": "is-ok",
+    "published": "is-ok",
+    "failed": "is-error",
+    "warning": "is-warn",
+    "released": "is-warn",
+    "restarted": "is-warn",
+    "stop_requested": "is-warn",
+    "stopped": "is-warn",
+    "publish_skipped": "is-warn",
+    "started": "is-active",
+    "resumed": "is-active",
+}
+
+
+def failure_text(failure: Mapping[str, Any] | None) -> str:
+    """Why a run failed, as one or two sentences; empty for a run that did not."""
+    return _said(FAILURES, failure) if failure else ""
+
+
+def failure_detail(failure: Mapping[str, Any] | None) -> str:
+    """The trainer's own English sentence where it says more than `failure_text`."""
+    message = str((failure or {}).get("message", ""))
+    return "" if message == failure_text(failure) else message
+
+
+def warning_text(warning: Mapping[str, Any]) -> str:
+    return _said(WARNINGS, warning)
+
+
+def publication_text(note: Mapping[str, Any] | None) -> str:
+    """Why a run was not published; empty without a note."""
+    return _said(PUBLICATION_NOTES, note) if note else ""
+
+
+def phase_text(run: Run) -> str:
+    """What the run does at the moment, or how it ended."""
+    if run.is_stopping:
+        return gettext("Saving a checkpoint and stopping")
+    if run.state == RunState.RUNNING:
+        return str(PHASES.get(run.phase, PHASES["starting"]))
+    return run.get_state_display()
+
+
+def timeline_text(entry: TimelineEntry) -> str:
+    """One line of the timeline; the person and the time stand beside it."""
+    if entry.kind == "warning":
+        return warning_text(entry.data)
+    if entry.kind == "publish_skipped":
+        return gettext("Not published: %(reason)s") % {"reason": publication_text(entry.data)}
+    text = TIMELINE.get(entry.kind)
+    return _filled(text, entry.data) or entry.kind
+
+
+def timeline_tone(entry: TimelineEntry) -> str:
+    """CSS class of the entry's dot."""
+    return _TONES.get(entry.kind, "")
+
+
+def _said(texts: Texts, said: Mapping[str, Any]) -> str:
+    """The text of `said["code"]` with its params, else the message stored with it, else the code."""
+    code = str(said.get("code", ""))
+    return _filled(texts.get(code), said.get("params") or {}) or str(said.get("message") or code)
+
+
+def _filled(text: str | Promise | None, params: Mapping[str, Any]) -> str:
+    """`text` with its named placeholders filled; empty where a parameter is missing."""
+    if text is None:
+        return ""
+    try:
+        return str(text) % params
+    except (KeyError, TypeError, ValueError):
+        return ""

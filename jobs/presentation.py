@@ -1,0 +1,119 @@
+"""What the page of a run shows of it: its progress, its configuration, whether anything can still change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Count, Max
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from catalog.hyperparameters import GROUPS, HYPERPARAMETERS
+from catalog.models import OfferedHyperparameter
+from catalog.texts import localized
+from catalog.values import format_number
+from jobs.models import Metric, Publication, Run, RunState
+
+# Who decided a value; the keys are those of the run's specification.
+ORIGINS: dict[str, str | Promise] = {
+    "offer": _("Default of the model"),
+    "user": _("Set for this run"),
+    "base_run": _("From the run it builds on"),
+    "trainer": _("Decided by the trainer"),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One hyperparameter of a run. `asked` is what was asked for, where the trainer decided otherwise."""
+
+    key: str
+    label: str
+    value: str
+    origin: str
+    origin_label: str
+    asked: str = ""
+
+
+@dataclass
+class SettingGroup:
+    label: str
+    settings: list[Setting] = field(default_factory=list)
+
+
+def is_settled(run: Run) -> bool:
+    """Whether the page of the run can no longer change by itself: it is over and its publishing is, too."""
+    return run.is_terminal and not (run.state == RunState.DONE and run.publication == Publication.PENDING)
+
+
+def version_token(run: Run) -> str:
+    """Changes whenever one of the parts beside the progress changes: state, timeline, checkpoints, publication.
+
+    A poll that brings the newest token gets only the progress.
+    """
+    entry = run.timeline.aggregate(newest=Max("pk"))["newest"]
+    saved = run.checkpoints.aggregate(count=Count("pk"), newest=Max("step"))
+    parts = (run.state, run.publication, int(run.is_stopping), entry, saved["count"], saved["newest"])
+    return "-".join("" if part is None else str(part) for part in parts)
+
+
+def latest_metrics(run: Run) -> dict[str, float]:
+    """The newest value of each metric of the run."""
+    newest = Metric.objects.filter(run=run).order_by("key", "-step").distinct("key")
+    return dict(newest.values_list("key", "value"))
+
+
+def runs_ahead(run: Run) -> int:
+    """How many runs, of any workspace, wait before this one."""
+    waiting = Run.objects.filter(state=RunState.WAITING, created_at__lt=run.created_at)
+    return waiting.count()
+
+
+def setting_groups(run: Run) -> list[SettingGroup]:
+    """The hyperparameters of a run under their headings: what the trainer resolved, else what was asked for."""
+    offered = {
+        item.key: item
+        for item in OfferedHyperparameter.objects.filter(
+            offer__base_model=run.base_model_id, offer__method=run.method
+        ).select_related("offer")
+    }
+    groups = {key: SettingGroup(localized(group, "label")) for key, group in GROUPS.items()}
+    other = SettingGroup(str(_("Other")))
+    keys = [key for key in HYPERPARAMETERS if key in run.resolved or key in run.hyperparameters]
+    keys += sorted((set(run.resolved) | set(run.hyperparameters)) - set(HYPERPARAMETERS))
+    for key in keys:
+        group = groups[HYPERPARAMETERS[key].group] if key in HYPERPARAMETERS else other
+        group.settings.append(_setting(run, key, offered.get(key)))
+    return [group for group in [*groups.values(), other] if group.settings]
+
+
+def _setting(run: Run, key: str, offered: OfferedHyperparameter | None) -> Setting:
+    asked = run.hyperparameters.get(key)
+    resolved = run.resolved.get(key)
+    if resolved is not None:
+        value, origin = resolved.get("value"), resolved.get("origin", "")
+    else:
+        value, origin = asked, "offer" if offered is not None and asked == offered.default else "user"
+    entry = HYPERPARAMETERS.get(key)
+    label = offered.label if offered else localized(entry, "label") if entry else key
+    is_other = asked is not None and resolved is not None and asked != value
+    return Setting(
+        key=key,
+        label=label,
+        value=shown_value(key, value),
+        origin=origin,
+        origin_label=str(ORIGINS.get(origin, origin)),
+        asked=shown_value(key, asked) if is_other else "",
+    )
+
+
+def shown_value(key: str, value: Any) -> str:
+    """A hyperparameter's value for people: numbers as they are typed, texts of a list with their label."""
+    if isinstance(value, list):
+        return ", ".join(shown_value(key, part) for part in value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return format_number(value)
+    choices = HYPERPARAMETERS[key].choices if key in HYPERPARAMETERS else ()
+    labels = {choice.value: localized(choice, "label") for choice in choices}
+    return labels.get(value, str(value))

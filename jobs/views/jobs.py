@@ -1,0 +1,49 @@
+"""The list of jobs and the page of one job."""
+
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from catalog.models import ModelType
+from console.access import current_workspace, get_visible
+from console.htmx import HtmxHttpRequest, wants_fragment
+from datasets.models import DatasetVersion, VersionState
+from jobs.curves import last_value
+from jobs.listing import JobQuery, job_page
+from jobs.models import Job, RunState
+
+RUNS_PER_PAGE = 50
+
+
+@require_GET
+@login_required
+def job_list(request: HtmxHttpRequest) -> HttpResponse:
+    """All jobs of the workspace; the table alone for htmx (filters, paging, the poll of active runs)."""
+    workspace = current_workspace(request)
+    query = JobQuery.of(request.GET)
+    page = job_page(workspace, query)
+    context = {"page": page, "query": query, "nav": "jobs"}
+    if not page.rows and not query.is_filtered:
+        published = DatasetVersion.objects.filter(dataset__workspace=workspace, state=VersionState.PUBLISHED)
+        context["has_data"] = published.exists()
+    if wants_fragment(request):
+        return render(request, "jobs/_list_table.html", context)
+    return render(
+        request, "jobs/list.html", {**context, "states": RunState.choices, "types": ModelType.choices}
+    )
+
+
+@require_GET
+@login_required
+def job_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """A job and its runs; the table of runs alone for htmx."""
+    job = get_visible(Job.objects.select_related("created_by", "workspace"), request.user, uid=uid)
+    runs = job.runs.select_related("base_model", "created_by", "model_version__model").order_by("-version")
+    runs = runs.annotate(last_loss=last_value("loss"), last_eval_loss=last_value("eval_loss"))
+    page = Paginator(runs, RUNS_PER_PAGE).get_page(request.GET.get("page"))
+    context = {"job": job, "page_obj": page, "nav": "jobs"}
+    context["is_active"] = any(run.is_active for run in page)
+    template = "jobs/_runs_table.html" if wants_fragment(request) else "jobs/detail.html"
+    return render(request, template, context)

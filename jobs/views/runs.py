@@ -1,0 +1,139 @@
+"""The page of a run and its live parts: progress, curves, log; stopping it."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import QuerySet
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import HttpResponseStopPolling
+
+from console.access import get_visible, get_writable
+from console.htmx import HtmxHttpRequest, wants_fragment
+from jobs import lifecycle
+from jobs.curves import curves
+from jobs.log_tail import log_path, read_log
+from jobs.messages import failure_detail
+from jobs.models import Run, RunState
+from jobs.presentation import is_settled, latest_metrics, runs_ahead, setting_groups, version_token
+
+WORKSPACE = "job__workspace"
+# Seconds after which a run that still waits says that nobody may be there to take it.
+LONG_WAIT_SECONDS = 60
+# Newest entries of the timeline that the page shows.
+TIMELINE_LENGTH = 100
+
+
+def _runs() -> QuerySet[Run]:
+    return Run.objects.select_related(
+        "job__workspace", "base_model", "test_version__dataset", "created_by", "model_version__model"
+    )
+
+
+@require_GET
+@login_required
+def run_detail(request: HttpRequest, uid: str) -> HttpResponse:
+    """Everything about one run. The parts that change while it runs come again through `run_progress`."""
+    run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
+    context = {
+        **_live(run),
+        **_beside(run),
+        "setting_groups": setting_groups(run),
+        "sources": run.sources.select_related("version__dataset"),
+        "nav": "jobs",
+    }
+    return render(request, "jobs/run.html", context)
+
+
+@require_GET
+@login_required
+def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """The live part. `?seen=` is the token of the parts beside it; they come along when it has changed."""
+    run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
+    if not wants_fragment(request):
+        return redirect("jobs:run", uid=run.uid)
+    context = _live(run)
+    if request.GET.get("seen") != context["token"]:
+        context |= {**_beside(run), "out_of_band": True}
+    response = render(request, "jobs/_run_live.html", context)
+    if is_settled(run):
+        return HttpResponseStopPolling(response.content)
+    return response
+
+
+@require_GET
+@login_required
+def run_metrics(request: HttpRequest, uid: str) -> HttpResponse:
+    """The curves as JSON; `?after=` is the cursor of the answer before, `?keys=loss,eval_loss` chooses."""
+    run = get_visible(Run.objects.all(), request.user, WORKSPACE, uid=uid)
+    keys = [key for key in request.GET.get("keys", "").split(",") if key]
+    return JsonResponse(curves(run, keys, _offset(request) or 0))
+
+
+@require_GET
+@login_required
+def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """The end of the log; with `?after=` what came after that byte; with `?download` the whole file."""
+    run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
+    path = log_path(run)
+    if "download" in request.GET:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            raise Http404(_("This run has no log (yet).")) from None
+        name = f"{run.uid}.log"
+        return FileResponse(file, as_attachment=True, filename=name, content_type="text/plain; charset=utf-8")
+    after = _offset(request)
+    piece = read_log(path, after)
+    context = {"run": run, "piece": piece, "polls": run.is_active or piece.has_more, "nav": "jobs"}
+    if not wants_fragment(request):
+        return render(request, "jobs/log.html", context)
+    return render(request, "jobs/_log.html" if after is None else "jobs/_log_piece.html", context)
+
+
+@require_POST
+@login_required
+def stop_run(request: HttpRequest, uid: str) -> HttpResponseRedirect:
+    """Asks the run to save a checkpoint and to end."""
+    run = get_writable(_runs(), request.user, WORKSPACE, uid=uid)
+    if lifecycle.request_stop(run, request.user):
+        messages.success(request, _("The run is being stopped."))
+    else:
+        messages.info(request, _("The run is already over or being stopped."))
+    return redirect("jobs:run", uid=run.uid)
+
+
+def _live(run: Run) -> dict[str, Any]:
+    """Context of the live part."""
+    now = timezone.now()
+    return {
+        "run": run,
+        "latest": latest_metrics(run),
+        "failure_detail": failure_detail(run.failure),
+        "elapsed_seconds": ((run.finished_at or now) - run.started_at).total_seconds()
+        if run.started_at
+        else None,
+        "runs_ahead": runs_ahead(run) if run.state == RunState.WAITING else 0,
+        "waits_long": run.state == RunState.WAITING
+        and (now - run.created_at).total_seconds() > LONG_WAIT_SECONDS,
+        "is_settled": is_settled(run),
+        "token": version_token(run),
+    }
+
+
+def _beside(run: Run) -> dict[str, Any]:
+    """Context of what changes seldom: actions, checkpoints, timeline, publication."""
+    return {
+        "checkpoints": run.checkpoints.order_by("-step"),
+        "timeline": run.timeline.select_related("actor").order_by("-at", "-pk")[:TIMELINE_LENGTH],
+    }
+
+
+def _offset(request: HttpRequest) -> int | None:
+    """`?after=` as a number; None where it is missing or none."""
+    after = request.GET.get("after", "")
+    return int(after) if after.isascii() and after.isdigit() and len(after) < 19 else None
