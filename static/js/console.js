@@ -11,177 +11,174 @@
  * .section-index     marks the section in view
  * Texts come from data-text-* on <body>, so that they are in the page's language.
  */
-"use strict";
-(() => {
-  const body = document.body;
-  const each = (root, selector, fn) => {
-    if (root.matches?.(selector)) fn(root);
-    root.querySelectorAll(selector).forEach(fn);
+const body = document.body;
+const each = (root, selector, fn) => {
+  if (root.matches?.(selector)) fn(root);
+  root.querySelectorAll(selector).forEach(fn);
+};
+
+// ---- toasts
+const toasts = document.getElementById("toasts");
+function armToast(toast) {
+  if (toast.dataset.toast === "armed") return;
+  toast.dataset.toast = "armed";
+  const lasting = toast.matches(".toast-error, .toast-warning");
+  if (!lasting) setTimeout(() => toast.remove(), 7000);
+}
+function toast(text, origin) {
+  if (!text || [...toasts.children].some((item) => item.textContent.trim() === text)) return;
+  const item = document.getElementById("toast-template").content.firstElementChild.cloneNode(true);
+  item.querySelector("div").textContent = text;
+  item.dataset.origin = origin;
+  toasts.append(item);
+  armToast(item);
+}
+
+// ---- htmx: progress line, errors
+let pending = 0;
+const bar = document.getElementById("htmx-bar");
+const isPoll = (event) => (event.detail.elt?.getAttribute("hx-trigger") || "").includes("every");
+body.addEventListener("htmx:beforeRequest", (event) => {
+  if (!isPoll(event)) bar.classList.toggle("is-active", ++pending > 0);
+});
+body.addEventListener("htmx:afterRequest", (event) => {
+  if (!isPoll(event)) bar.classList.toggle("is-active", (pending = Math.max(0, pending - 1)) > 0);
+  if (event.detail.successful) toasts.querySelectorAll("[data-origin=network]").forEach((item) => item.remove());
+});
+const unreachable = () => toast(body.dataset.textNetwork, "network");
+body.addEventListener("htmx:sendError", unreachable);
+body.addEventListener("htmx:timeout", unreachable);
+body.addEventListener("htmx:responseError", (event) => {
+  const status = event.detail.xhr.status;
+  const kind = status === 404 ? "textMissing" : status === 401 || status === 403 ? "textDenied" : "textServer";
+  toast(body.dataset[kind], "response");
+});
+body.addEventListener("htmx:beforeSwap", (event) => {
+  // The session ended: the answer is the sign-in page, which must not land inside a fragment.
+  const url = event.detail.xhr.responseURL;
+  if (url && new URL(url).pathname === body.dataset.login) {
+    event.detail.shouldSwap = false;
+    location.reload();
+  }
+});
+
+// ---- clicks
+function closeMenus(except) {
+  document.querySelectorAll("details[data-menu][open]").forEach((menu) => {
+    if (menu !== except) menu.open = false;
+  });
+}
+async function copy(button) {
+  const from = button.dataset.copyFrom;
+  const text = from ? document.getElementById(from).textContent : button.dataset.copy;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Plain http has no clipboard API.
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.className = "visually-hidden";
+    button.after(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
+  button.classList.add("is-done");
+  const label = button.querySelector(".visually-hidden") || button;
+  const before = label.textContent;
+  if (before !== body.dataset.textCopied) {
+    label.textContent = body.dataset.textCopied;
+    setTimeout(() => { label.textContent = before; button.classList.remove("is-done"); }, 1500);
+  }
+}
+document.addEventListener("click", (event) => {
+  const target = event.target.closest?.("[data-dialog], [data-dialog-close], [data-copy], [data-copy-from], [data-toast-close]");
+  closeMenus(event.target.closest?.("details[data-menu]"));
+  if (!target) return;
+  if (target.dataset.dialog) {
+    const dialog = document.getElementById(target.dataset.dialog);
+    if (!dialog.open) dialog.showModal();
+  } else if ("dialogClose" in target.dataset) {
+    target.closest("dialog").close();
+  } else if ("toastClose" in target.dataset) {
+    target.closest("[data-toast]").remove();
+  } else {
+    copy(target);
+  }
+});
+
+// ---- keys
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    const menu = document.querySelector("details[data-menu][open]");
+    closeMenus();
+    menu?.querySelector("summary").focus();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.target.closest("input, select, textarea, dialog, [contenteditable]")) return;
+  const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (!target) return;
+  event.preventDefault();
+  target.matches("input, select, textarea") ? target.focus() : target.click();
+});
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();
+  const zone = event.target.closest("[data-dropzone]");
+  if (zone && event.target.files.length) {
+    zone.querySelector("[data-dropzone-files]").textContent = [...event.target.files].map((file) => file.name).join(", ");
+  }
+});
+for (const [type, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
+  document.addEventListener(type, (event) => {
+    event.target.closest?.("[data-dropzone]")?.classList.toggle("is-over", over);
+  });
+}
+
+// ---- times
+const units = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const relative = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" });
+function showTime(element) {
+  if (!element.title) element.title = element.textContent.trim();
+  const seconds = (Date.parse(element.dateTime) - Date.now()) / 1000;
+  // Older than a week: the date says more than "3 weeks ago".
+  if (Math.abs(seconds) > 604800) { element.textContent = element.title; return; }
+  const [unit, size] = units.find(([, length]) => Math.abs(seconds) >= length) || units[5];
+  element.textContent = relative.format(Math.trunc(seconds / size), unit);
+}
+setInterval(() => each(document, "time[data-relative]", showTime), 20000);
+
+// ---- logs: appended parts come through htmx or charts.js; watching the box covers both
+function follow(box) {
+  let atEnd = true;
+  box.scrollTop = box.scrollHeight;
+  box.addEventListener("scroll", () => { atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 24; });
+  new MutationObserver(() => { if (atEnd) box.scrollTop = box.scrollHeight; })
+    .observe(box, { childList: true, subtree: true, characterData: true });
+}
+
+// ---- section index of long forms
+function watchSections(index) {
+  const links = [...index.querySelectorAll("a[href^='#']")];
+  const sections = links.map((link) => document.getElementById(link.hash.slice(1)));
+  const mark = () => {
+    const line = innerHeight * 0.3;
+    let current = sections.findLastIndex((section) => section && section.getBoundingClientRect().top <= line);
+    if (scrollY + innerHeight >= document.documentElement.scrollHeight - 4) current = sections.length - 1;
+    links.forEach((link, at) => {
+      at === Math.max(0, current) ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+    });
   };
+  addEventListener("scroll", mark, { passive: true });
+  mark();
+}
 
-  // ---- toasts
-  const toasts = document.getElementById("toasts");
-  function armToast(toast) {
-    if (toast.dataset.toast === "armed") return;
-    toast.dataset.toast = "armed";
-    const lasting = toast.matches(".toast-error, .toast-warning");
-    if (!lasting) setTimeout(() => toast.remove(), 7000);
-  }
-  function toast(text, origin) {
-    if (!text || [...toasts.children].some((item) => item.textContent.trim() === text)) return;
-    const item = document.getElementById("toast-template").content.firstElementChild.cloneNode(true);
-    item.querySelector("div").textContent = text;
-    item.dataset.origin = origin;
-    toasts.append(item);
-    armToast(item);
-  }
-
-  // ---- htmx: progress line, errors
-  let pending = 0;
-  const bar = document.getElementById("htmx-bar");
-  const isPoll = (event) => (event.detail.elt?.getAttribute("hx-trigger") || "").includes("every");
-  body.addEventListener("htmx:beforeRequest", (event) => {
-    if (!isPoll(event)) bar.classList.toggle("is-active", ++pending > 0);
-  });
-  body.addEventListener("htmx:afterRequest", (event) => {
-    if (!isPoll(event)) bar.classList.toggle("is-active", (pending = Math.max(0, pending - 1)) > 0);
-    if (event.detail.successful) toasts.querySelectorAll("[data-origin=network]").forEach((item) => item.remove());
-  });
-  const unreachable = () => toast(body.dataset.textNetwork, "network");
-  body.addEventListener("htmx:sendError", unreachable);
-  body.addEventListener("htmx:timeout", unreachable);
-  body.addEventListener("htmx:responseError", (event) => {
-    const status = event.detail.xhr.status;
-    const kind = status === 404 ? "textMissing" : status === 401 || status === 403 ? "textDenied" : "textServer";
-    toast(body.dataset[kind], "response");
-  });
-  body.addEventListener("htmx:beforeSwap", (event) => {
-    // The session ended: the answer is the sign-in page, which must not land inside a fragment.
-    const url = event.detail.xhr.responseURL;
-    if (url && new URL(url).pathname === body.dataset.login) {
-      event.detail.shouldSwap = false;
-      location.reload();
-    }
-  });
-
-  // ---- clicks
-  function closeMenus(except) {
-    document.querySelectorAll("details[data-menu][open]").forEach((menu) => {
-      if (menu !== except) menu.open = false;
-    });
-  }
-  async function copy(button) {
-    const from = button.dataset.copyFrom;
-    const text = from ? document.getElementById(from).textContent : button.dataset.copy;
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      // Plain http has no clipboard API.
-      const area = document.createElement("textarea");
-      area.value = text;
-      area.className = "visually-hidden";
-      button.after(area);
-      area.select();
-      document.execCommand("copy");
-      area.remove();
-      button.focus();
-    }
-    button.classList.add("is-done");
-    const label = button.querySelector(".visually-hidden") || button;
-    const before = label.textContent;
-    if (before !== body.dataset.textCopied) {
-      label.textContent = body.dataset.textCopied;
-      setTimeout(() => { label.textContent = before; button.classList.remove("is-done"); }, 1500);
-    }
-  }
-  document.addEventListener("click", (event) => {
-    const target = event.target.closest?.("[data-dialog], [data-dialog-close], [data-copy], [data-copy-from], [data-toast-close]");
-    closeMenus(event.target.closest?.("details[data-menu]"));
-    if (!target) return;
-    if (target.dataset.dialog) {
-      const dialog = document.getElementById(target.dataset.dialog);
-      if (!dialog.open) dialog.showModal();
-    } else if ("dialogClose" in target.dataset) {
-      target.closest("dialog").close();
-    } else if ("toastClose" in target.dataset) {
-      target.closest("[data-toast]").remove();
-    } else {
-      copy(target);
-    }
-  });
-
-  // ---- keys
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") {
-      const menu = document.querySelector("details[data-menu][open]");
-      closeMenus();
-      menu?.querySelector("summary").focus();
-      return;
-    }
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (event.target.closest("input, select, textarea, dialog, [contenteditable]")) return;
-    const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
-    if (!target) return;
-    event.preventDefault();
-    target.matches("input, select, textarea") ? target.focus() : target.click();
-  });
-  document.addEventListener("change", (event) => {
-    if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();
-    const zone = event.target.closest("[data-dropzone]");
-    if (zone && event.target.files.length) {
-      zone.querySelector("[data-dropzone-files]").textContent = [...event.target.files].map((file) => file.name).join(", ");
-    }
-  });
-  for (const [type, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
-    document.addEventListener(type, (event) => {
-      event.target.closest?.("[data-dropzone]")?.classList.toggle("is-over", over);
-    });
-  }
-
-  // ---- times
-  const units = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-  const relative = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" });
-  function showTime(element) {
-    if (!element.title) element.title = element.textContent.trim();
-    const seconds = (Date.parse(element.dateTime) - Date.now()) / 1000;
-    // Older than a week: the date says more than "3 weeks ago".
-    if (Math.abs(seconds) > 604800) { element.textContent = element.title; return; }
-    const [unit, size] = units.find(([, length]) => Math.abs(seconds) >= length) || units[5];
-    element.textContent = relative.format(Math.trunc(seconds / size), unit);
-  }
-  setInterval(() => each(document, "time[data-relative]", showTime), 20000);
-
-  // ---- logs: appended parts come through htmx or charts.js; watching the box covers both
-  function follow(box) {
-    let atEnd = true;
-    box.scrollTop = box.scrollHeight;
-    box.addEventListener("scroll", () => { atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 24; });
-    new MutationObserver(() => { if (atEnd) box.scrollTop = box.scrollHeight; })
-      .observe(box, { childList: true, subtree: true, characterData: true });
-  }
-
-  // ---- section index of long forms
-  function watchSections(index) {
-    const links = [...index.querySelectorAll("a[href^='#']")];
-    const sections = links.map((link) => document.getElementById(link.hash.slice(1)));
-    const mark = () => {
-      const line = innerHeight * 0.3;
-      let current = sections.findLastIndex((section) => section && section.getBoundingClientRect().top <= line);
-      if (scrollY + innerHeight >= document.documentElement.scrollHeight - 4) current = sections.length - 1;
-      links.forEach((link, at) => {
-        at === Math.max(0, current) ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
-      });
-    };
-    addEventListener("scroll", mark, { passive: true });
-    mark();
-  }
-
-  function enhance(root) {
-    each(root, "time[data-relative]", showTime);
-    each(root, "[data-toast]:not(template *)", armToast);
-    each(root, "[data-follow]", follow);
-    each(root, ".section-index", watchSections);
-  }
-  enhance(document);
-  body.addEventListener("htmx:load", (event) => { if (event.detail.elt !== body) enhance(event.detail.elt); });
-})();
+function enhance(root) {
+  each(root, "time[data-relative]", showTime);
+  each(root, "[data-toast]:not(template *)", armToast);
+  each(root, "[data-follow]", follow);
+  each(root, ".section-index", watchSections);
+}
+enhance(document);
+body.addEventListener("htmx:load", (event) => { if (event.detail.elt !== body) enhance(event.detail.elt); });
