@@ -22,10 +22,16 @@ def version(workspace):
 def mix(version, rate=1.0, split=0.0, seed=42):
     (part,) = plan([Source(version, rate)], split)
     rows = list(mixed_rows(part, seed))
-    return part, [line.strip() for line, test in rows if not test], [line.strip() for line, test in rows if test]
+    return (
+        part,
+        [line.strip() for line, test in rows if not test],
+        [line.strip() for line, test in rows if test],
+    )
 
 
-@pytest.mark.parametrize(("rate", "expected"), [(0.01, 0), (0.25, 2), (0.5, 5), (1, 10), (2.5, 25), (10, 100)])
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(0.01, 0), (0.25, 2), (0.5, 5), (1, 10), (2.5, 25), (10, 100)]
+)
 def test_a_rate_gives_that_many_rows(version, rate, expected):
     part, trained, _held_out = mix(version, rate)
     assert part.trained == len(trained) == sampled_rows(10, rate) == expected

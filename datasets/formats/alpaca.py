@@ -1,0 +1,41 @@
+"""Alpaca: instruction, input, output; with system and history as LLaMA-Factory extends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from datasets.formats import base
+
+
+class Alpaca(base.Format):
+    key = "alpaca"
+    label = _("Alpaca")
+    description = _(
+        "Objects with instruction, input and output; input may be empty. system and history (a list of "
+        "[question, answer]) are optional."
+    )
+    sample = "alpaca.json"
+
+    def recognises(self, record: Any) -> bool:
+        return isinstance(record, dict) and "instruction" in record
+
+    def row(self, record: Any) -> base.Row:
+        base.expect(record, "object", "")
+        base.refuse_other_data(record)
+        conversation = base.Conversation()
+        if system := base.optional_text(record, "system"):
+            conversation.system(system, "system")
+        history = record.get("history")
+        for number, turn in enumerate(base.expect([] if history is None else history, "array", "history")):
+            field = f"history[{number}]"
+            if len(base.expect(turn, "array", field)) != 2:
+                raise base.RowError(field, "not_a_pair")
+            conversation.user(turn[0], f"{field}[0]")
+            conversation.assistant(turn[1], f"{field}[1]")
+        instruction = base.expect(base.required(record, "instruction"), "string", "instruction")
+        parts = [part for part in (instruction, base.optional_text(record, "input")) if part.strip()]
+        conversation.user("\n".join(parts), "instruction")
+        conversation.assistant(base.required(record, "output"), "output")
+        return conversation.row("")

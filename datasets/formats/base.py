@@ -1,0 +1,193 @@
+"""The contract of a dataset format, and what all formats of conversations share.
+
+A format turns one record of a file (decoded JSON) into one canonical row:
+
+    {"messages": [{"role": "system" | "user" | "assistant", "content": "…", "weight": 0}, …]}
+
+An optional system message, then user and assistant in turn, an assistant message at the end. `weight` stands
+only on assistant messages and only when given: 0 keeps the reply as context, but nothing is learned from it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from django.utils.functional import Promise
+
+from datasets.models import RowType
+from datasets.problems import json_type
+
+SAMPLES = Path(__file__).parent / "samples"
+
+# Qianfan's limit for a conversation. Further turns are cut and reported.
+MAX_TURNS = 150
+
+Message = dict[str, Any]
+Row = dict[str, Any]
+
+
+class RowError(Exception):
+    """A record that cannot become a row: where in it, and which kind of datasets.problems.KINDS."""
+
+    def __init__(self, field: str, kind: str, **params: Any) -> None:
+        super().__init__(field, kind, params)
+        self.field = field
+        self.kind = kind
+        self.params = params
+
+
+class Format(ABC):
+    """One way in which conversations are written down."""
+
+    key: ClassVar[str]
+    label: ClassVar[Promise | str]
+    # One sentence: what a record looks like.
+    description: ClassVar[Promise | str]
+    row_type: ClassVar[str] = RowType.MESSAGES
+    # File name within samples/: shown as help and read by the tests.
+    sample: ClassVar[str]
+
+    @abstractmethod
+    def recognises(self, record: Any) -> bool:
+        """True if the record has the marks of this format, right or wrong in detail."""
+
+    @abstractmethod
+    def row(self, record: Any) -> Row:
+        """Returns the canonical row; raises RowError."""
+
+    def score(self, head: Sequence[Any]) -> float:
+        """How sure this format is of a file, in [0, 1]: the share of its first records that it recognises."""
+        return sum(map(self.recognises, head)) / len(head) if head else 0.0
+
+    def sample_text(self) -> str:
+        """The sample file as it is."""
+        return (SAMPLES / self.sample).read_text(encoding="utf-8")
+
+
+class Conversation:
+    """Collects messages in order and checks the rules that every format shares."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        # Whether the last message came from a tool or calls one: its neighbours of the same role join it.
+        self._open = False
+
+    def system(self, content: Any, field: str) -> None:
+        """Adds the system text; raises RowError if anything came before it."""
+        if self.messages:
+            raise RowError(field, "system_not_first")
+        self.messages.append({"role": "system", "content": text(content, field)})
+
+    def user(self, content: Any, field: str, tool: bool = False) -> None:
+        """Adds what the user, or with `tool` a tool, says to the model."""
+        self._add("user", text(content, field), field, tool)
+
+    def assistant(self, content: Any, field: str, weight: int | None = None, tool: bool = False) -> None:
+        """Adds a reply; with `tool` a call of a tool."""
+        if not self.messages or self.messages[-1]["role"] == "system":
+            raise RowError(field, "starts_with_reply")
+        joined = self._add("assistant", text(content, field), field, tool)
+        last = self.messages[-1]
+        if joined and (weight is not None or "weight" in last):
+            # Of two joined messages the one to be learned decides; without a weight a reply is learned.
+            last["weight"] = max(last.get("weight", 1), 1 if weight is None else weight)
+        elif weight is not None:
+            last["weight"] = weight
+
+    def _add(self, role: str, content: str, field: str, tool: bool) -> bool:
+        """Adds a message, or joins it to the last one; returns whether it was joined."""
+        last = self.messages[-1] if self.messages else None
+        joins = last is not None and last["role"] == role
+        if last is None or not joins:
+            self.messages.append({"role": role, "content": content})
+        elif tool or self._open:
+            last["content"] += "\n" + content
+        else:
+            raise RowError(field, "roles_alternate", role=role)
+        self._open = tool
+        return joins
+
+    def row(self, field: str) -> Row:
+        """Returns the canonical row; raises RowError for a conversation that teaches nothing."""
+        if not self.messages or self.messages[-1]["role"] != "assistant":
+            raise RowError(field, "unlabelled")
+        replies = [message for message in self.messages if message["role"] == "assistant"]
+        if all(message.get("weight", 1) == 0 for message in replies):
+            raise RowError(field, "nothing_to_learn")
+        return {"messages": self.messages}
+
+
+def turns(row: Row) -> int:
+    """The number of replies in a canonical row."""
+    return sum(message["role"] == "assistant" for message in row["messages"])
+
+
+def cut(row: Row) -> int:
+    """Shortens a row to MAX_TURNS turns in place; returns how many it had."""
+    had = turns(row)
+    if had > MAX_TURNS:
+        offset = 1 if row["messages"][0]["role"] == "system" else 0
+        del row["messages"][offset + 2 * MAX_TURNS :]
+    return had
+
+
+def expect(value: Any, expected: str, field: str) -> Any:
+    """Returns the value if it has the JSON type (a key of problems.TYPES); raises RowError otherwise."""
+    found = json_type(value)
+    if found != expected:
+        raise RowError(field, "wrong_type", expected=expected, found=found)
+    return value
+
+
+def required(record: dict[str, Any], key: str, field: str = "") -> Any:
+    """Returns record[key]; raises RowError if there is none, or null. `field` is the path of the record."""
+    if record.get(key) is None:
+        raise RowError(join(field, key), "missing")
+    return record[key]
+
+
+def text(value: Any, field: str) -> str:
+    """Returns a text with something in it; raises RowError."""
+    content: str = expect(value, "string", field)
+    if not content.strip():
+        raise RowError(field, "empty")
+    if "\0" in content:
+        raise RowError(field, "nul_character")
+    return content
+
+
+def optional_text(record: dict[str, Any], key: str, field: str = "") -> str:
+    """Returns record[key], "" where it is absent, null or blank; raises RowError for anything but a text."""
+    value = record.get(key)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    return text(value, join(field, key))
+
+
+def weight(record: dict[str, Any], field: str = "") -> int | None:
+    """Returns the weight of a turn, 0 or 1, or None where there is none; raises RowError."""
+    value = record.get("weight")
+    if value is None:
+        return None
+    if isinstance(value, bool) or value not in (0, 1):
+        raise RowError(join(field, "weight"), "invalid_weight")
+    return int(value)
+
+
+def join(field: str, key: str) -> str:
+    """The path of a key within the object at `field`."""
+    return f"{field}.{key}" if field else key
+
+
+def refuse_other_data(record: dict[str, Any]) -> None:
+    """Raises RowError for preference data and for rows with pictures: they have the same shape otherwise."""
+    for key in ("chosen", "rejected", "label", "kto_tag"):
+        # A label that is a text or number is somebody's category and does no harm.
+        if key in record and (key != "label" or isinstance(record[key], bool)):
+            raise RowError(key, "preference_row", key=key)
+    for key in ("images", "image", "videos", "audios"):
+        if record.get(key):
+            raise RowError(key, "image_row")

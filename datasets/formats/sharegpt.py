@@ -1,0 +1,68 @@
+"""ShareGPT: {"conversations": [{"from", "value"}, …]}, with LLaMA-Factory's function calls and tools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from datasets.formats import base
+from datasets.formats.tools import tool_call, tool_result, with_tools
+
+USER = ("human", "user")
+ASSISTANT = ("gpt", "assistant", "chatgpt", "bard", "bing")
+CALL = ("function_call",)
+RESULT = ("observation", "tool", "function")
+
+
+class ShareGpt(base.Format):
+    key = "sharegpt"
+    label = _("ShareGPT")
+    description = _(
+        "Objects with conversations: a list of messages with from (human, gpt, system, function_call, "
+        "observation) and value. system and tools beside the list are optional."
+    )
+    sample = "sharegpt.json"
+
+    def recognises(self, record: Any) -> bool:
+        return isinstance(record, dict) and "conversations" in record
+
+    def row(self, record: Any) -> base.Row:
+        base.expect(record, "object", "")
+        base.refuse_other_data(record)
+        messages = base.expect(base.required(record, "conversations"), "array", "conversations")
+        system, place = base.optional_text(record, "system"), "system"
+        start = 0
+        if messages and isinstance(messages[0], dict) and messages[0].get("from") == "system":
+            if system:
+                raise base.RowError("conversations[0]", "system_not_first")
+            start, place = 1, "conversations[0].value"
+            system = base.optional_text(messages[0], "value", "conversations[0]")
+        conversation = base.Conversation()
+        if system := with_tools(system, record.get("tools"), "tools"):
+            conversation.system(system, place)
+        if len(messages) == start:
+            raise base.RowError("conversations", "empty_list")
+        for number, message in enumerate(messages[start:], start):
+            _add(conversation, message, f"conversations[{number}]")
+        return conversation.row("conversations")
+
+
+def _add(conversation: base.Conversation, message: Any, field: str) -> None:
+    base.expect(message, "object", field)
+    role = base.expect(base.required(message, "from", field), "string", f"{field}.from")
+    value = base.required(message, "value", field)
+    place = f"{field}.value"
+    if role in USER:
+        conversation.user(value, place)
+    elif role in ASSISTANT:
+        conversation.assistant(value, place, base.weight(message, field))
+    elif role in CALL:
+        conversation.assistant(tool_call(value, place), place, base.weight(message, field), tool=True)
+    elif role in RESULT:
+        conversation.user(tool_result(value, place), place, tool=True)
+    elif role == "system":
+        raise base.RowError(f"{field}.from", "system_not_first")
+    else:
+        known = ", ".join(("system", *USER, *ASSISTANT[:2], *CALL, *RESULT[:2]))
+        raise base.RowError(f"{field}.from", "unknown_role", role=role[:40], known=known)

@@ -1,0 +1,120 @@
+"""What happens to a version besides its import: new, filled, accepted, published. Nothing else changes its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from console.models import User
+from datasets.models import Dataset, DatasetVersion, SourceFile, VersionState
+
+# States in which files may be uploaded; a version that is imported or published takes none.
+OPEN_STATES = (VersionState.EMPTY, VersionState.FAILED, VersionState.DRAFT)
+
+
+class NotAllowed(Exception):
+    """The version's state does not allow the change; the text says why, for the user."""
+
+
+def locked(version: DatasetVersion) -> DatasetVersion:
+    """Returns the version as it is now, its row locked until the transaction ends."""
+    return DatasetVersion.objects.select_for_update().get(pk=version.pk)
+
+
+def require_open(version: DatasetVersion) -> None:
+    """Raises NotAllowed if the version takes no files now."""
+    if version.state == VersionState.PUBLISHED:
+        raise NotAllowed(_("A published version cannot be changed. Create a new version."))
+    if version.state not in OPEN_STATES:
+        raise NotAllowed(_("Files are being imported into this version. Wait until that has ended."))
+
+
+@transaction.atomic
+def new_version(dataset: Dataset, user: User) -> DatasetVersion:
+    """Creates the next version, empty. The dataset's row is locked: two people get two numbers."""
+    Dataset.objects.select_for_update().get(pk=dataset.pk)
+    last = dataset.versions.aggregate(last=Max("number"))["last"] or 0
+    return DatasetVersion.objects.create(dataset=dataset, number=last + 1, created_by=user)
+
+
+@transaction.atomic
+def start_import(version: DatasetVersion, files: Iterable[SourceFile], format_key: str = "") -> None:
+    """Replaces the version's files by others that lie in the storage already, and wakes a worker.
+
+    Raises NotAllowed. `format_key` is a key of FORMATS, or "" to have it detected.
+    """
+    version = locked(version)
+    require_open(version)
+    replaced = list(version.files.values_list("path", flat=True))
+    version.files.all().delete()
+    size = 0
+    for file in files:
+        file.version = version
+        file.save()
+        size += file.size
+    _reset(version, format_key, size)
+    transaction.on_commit(partial(_delete_files, replaced))
+    _wake(version)
+
+
+@transaction.atomic
+def repeat_import(version: DatasetVersion) -> None:
+    """Imports the files that the version has once more; raises NotAllowed."""
+    version = locked(version)
+    require_open(version)
+    if not version.files.exists():
+        raise NotAllowed(_("This version has no files yet."))
+    _reset(version, version.format, version.size)
+    _wake(version)
+
+
+def _reset(version: DatasetVersion, format_key: str, size: int) -> None:
+    version.state = VersionState.IMPORTING
+    version.format = format_key
+    version.size = size
+    version.progress = version.row_count = version.turn_count = version.character_count = 0
+    version.problem_count, version.problems, version.problem_kinds = 0, [], {}
+    version.content_hash = version.rows_path = ""
+    version.import_heartbeat_at = None
+    version.save()
+
+
+def _wake(version: DatasetVersion) -> None:
+    from datasets.tasks import import_version
+
+    # A broker that is down loses nothing: `resume_imports` finds the version.
+    transaction.on_commit(partial(import_version.delay, version.pk), robust=True)
+
+
+def _delete_files(paths: Iterable[str]) -> None:
+    for path in paths:
+        default_storage.delete(path)
+
+
+@transaction.atomic
+def accept_good_rows(version: DatasetVersion) -> None:
+    """Takes the good rows of a failed import and leaves the bad ones out; raises NotAllowed."""
+    version = locked(version)
+    if version.state != VersionState.FAILED or not version.row_count:
+        raise NotAllowed(_("There are no good rows to take over."))
+    version.state = VersionState.DRAFT
+    version.save(update_fields=["state"])
+
+
+@transaction.atomic
+def publish(version: DatasetVersion) -> None:
+    """Makes a draft with at least one row available for training, for good; raises NotAllowed."""
+    version = locked(version)
+    if version.state == VersionState.PUBLISHED:
+        raise NotAllowed(_("This version is published already."))
+    if version.state != VersionState.DRAFT or not version.row_count:
+        raise NotAllowed(_("Only a draft with at least one row can be published."))
+    version.state = VersionState.PUBLISHED
+    version.published_at = timezone.now()
+    version.save(update_fields=["state", "published_at"])

@@ -1,0 +1,189 @@
+"""Every format reads its own sample, is told from the others, and says what is wrong and where."""
+
+import json
+
+import pytest
+
+from datasets.formats import FORMATS, detect
+from datasets.formats.base import MAX_TURNS, SAMPLES, Conversation, RowError, cut, turns
+from datasets.problems import KINDS, TYPES
+from datasets.reading import Record, records
+
+
+def read_sample(format_) -> list[Record]:
+    with (SAMPLES / format_.sample).open("rb") as file:
+        return list(records(file, format_.sample))
+
+
+@pytest.fixture(params=FORMATS.values(), ids=FORMATS)
+def format_(request):
+    return request.param
+
+
+def test_it_reads_its_sample_into_alternating_roles(format_) -> None:
+    rows = [format_.row(record.value) for record in read_sample(format_)]
+    assert rows
+    for row in rows:
+        roles = [message["role"] for message in row["messages"] if message["role"] != "system"]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        assert all(message["content"].strip() for message in row["messages"])
+
+
+def test_it_is_detected_from_its_sample(format_) -> None:
+    assert detect([record.value for record in read_sample(format_)]) is format_
+
+
+def test_nothing_is_detected_in_strange_data() -> None:
+    assert detect([{"text": "a"}, 3, None, [[]], []]) is None
+
+
+def test_most_of_the_head_decides() -> None:
+    assert detect([{"instruction": "a"}, {"messages": []}, {"messages": []}]).key == "messages"
+
+
+def row(key: str, record: object) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"]) for message in FORMATS[key].row(record)["messages"]]
+
+
+def test_a_bare_object_is_one_turn() -> None:
+    assert row("prompt_response", {"prompt": "p", "response": "r"}) == [("user", "p"), ("assistant", "r")]
+
+
+def test_the_older_nested_response_is_unwrapped() -> None:
+    assert row("prompt_response", [{"prompt": "p", "response": [["r"]]}])[1] == ("assistant", "r")
+
+
+def test_weights_are_kept_on_replies() -> None:
+    turns_ = [{"prompt": "a", "response": "b", "weight": 0}, {"prompt": "c", "response": "d"}]
+    messages = FORMATS["prompt_response"].row(turns_)["messages"]
+    assert [message.get("weight") for message in messages] == [None, 0, None, None]
+
+
+def test_alpaca_joins_instruction_and_input_after_the_history() -> None:
+    record = {"instruction": "i", "input": "n", "output": "o", "system": "s", "history": [["q", "a"]]}
+    assert row("alpaca", record) == [
+        ("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "i\nn"), ("assistant", "o"),
+    ]  # fmt: skip
+
+
+def test_sharegpt_keeps_calls_and_results_as_marked_turns() -> None:
+    record = {
+        "tools": '[{"name": "f"}]',
+        "conversations": [
+            {"from": "human", "value": "h"},
+            {"from": "function_call", "value": "{}"},
+            {"from": "observation", "value": "3"},
+            {"from": "gpt", "value": "g"},
+        ],
+    }
+    assert row("sharegpt", record) == [
+        ("system", '<tools>\n[{"name": "f"}]\n</tools>'),
+        ("user", "h"),
+        ("assistant", "<tool_call>\n{}\n</tool_call>"),
+        ("user", "<tool_response>\n3\n</tool_response>"),
+        ("assistant", "g"),
+    ]
+
+
+def test_openai_calls_become_one_reply_with_the_text_before_them() -> None:
+    call = {"function": {"name": "f", "arguments": '{"x": 1}'}}
+    record = {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "u"}]},
+            {"role": "assistant", "content": "wait", "tool_calls": [call, call], "weight": 1},
+            {"role": "tool", "content": "1"},
+            {"role": "tool", "content": "2"},
+            {"role": "assistant", "content": "done"},
+        ]
+    }
+    text = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
+    assert row("messages", record)[1:3] == [
+        ("assistant", f"wait\n{text}\n{text}"),
+        ("user", "<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>"),
+    ]
+
+
+def said(role: str, content: object = "x", **more: object) -> dict:
+    return {"role": role, "content": content, **more}
+
+
+WRONG = [
+    ("prompt_response", 3, "", "wrong_type"),
+    ("prompt_response", [], "", "empty_list"),
+    ("prompt_response", [{"prompt": "p"}], "[0].response", "missing"),
+    ("prompt_response", [{"prompt": " ", "response": "r"}], "[0].prompt", "empty"),
+    ("prompt_response", [{"prompt": "p", "response": ""}], "[0].response", "empty"),
+    ("prompt_response", [{"prompt": 1, "response": "r"}], "[0].prompt", "wrong_type"),
+    ("prompt_response", [{"prompt": "p", "response": [["a"], ["b"]]}], "[0].response", "ranked_responses"),
+    ("prompt_response", [{"prompt": "p", "response": "r", "weight": 2}], "[0].weight", "invalid_weight"),
+    ("prompt_response", [{"prompt": "p", "response": "r", "weight": True}], "[0].weight", "invalid_weight"),
+    ("prompt_response", [{"prompt": "p", "response": "r", "weight": [1]}], "[0].weight", "invalid_weight"),
+    ("prompt_response", [{"prompt": "p", "response": "r", "weight": 0}], "", "nothing_to_learn"),
+    ("prompt_response", {"prompt": "a\0", "response": "r"}, "prompt", "nul_character"),
+    (
+        "prompt_response",
+        [{"prompt": "p", "response": "r"}, {"system": "s", "prompt": "p", "response": "r"}],
+        "[1].system",
+        "system_not_first",
+    ),
+    ("messages", {"messages": {}}, "messages", "wrong_type"),
+    ("messages", {"messages": []}, "messages", "empty_list"),
+    ("messages", {"messages": [said("user")]}, "messages", "unlabelled"),
+    ("messages", {"messages": [said("system")]}, "messages", "unlabelled"),
+    ("messages", {"messages": [said("assistant")]}, "messages[0].content", "starts_with_reply"),
+    ("messages", {"messages": [said("user"), said("user")]}, "messages[1].content", "roles_alternate"),
+    ("messages", {"messages": [said("user"), said("system")]}, "messages[1].content", "system_not_first"),
+    ("messages", {"messages": [said("robot")]}, "messages[0].role", "unknown_role"),
+    ("messages", {"messages": [said([])]}, "messages[0].role", "wrong_type"),
+    ("messages", {"messages": [said("user", None)]}, "messages[0].content", "missing"),
+    (
+        "messages",
+        {"messages": [said("user", [{"type": "image_url"}])]},
+        "messages[0].content[0]",
+        "image_row",
+    ),
+    ("messages", {"messages": [None]}, "messages[0]", "wrong_type"),
+    ("messages", {"messages": [said("user"), said("assistant")], "label": False}, "label", "preference_row"),
+    ("messages", {"messages": [said("user"), said("assistant")], "images": ["1.jpg"]}, "images", "image_row"),
+    ("alpaca", {"instruction": "i", "output": None}, "output", "missing"),
+    ("alpaca", {"instruction": "", "input": "", "output": "o"}, "instruction", "empty"),
+    ("alpaca", {"instruction": "i", "output": "o", "history": [["q"]]}, "history[0]", "not_a_pair"),
+    ("alpaca", {"instruction": "i", "output": "o", "history": ""}, "history", "wrong_type"),
+    (
+        "sharegpt",
+        {"conversations": [{"from": "human", "value": "h"}], "chosen": {}},
+        "chosen",
+        "preference_row",
+    ),
+    ("sharegpt", {"conversations": [{"from": "human"}]}, "conversations[0].value", "missing"),
+    ("sharegpt", {"conversations": [{"from": "cat", "value": "h"}]}, "conversations[0].from", "unknown_role"),
+    ("sharegpt", {"conversations": []}, "conversations", "empty_list"),
+]
+
+
+@pytest.mark.parametrize(("key", "record", "field", "kind"), WRONG)
+def test_a_wrong_record_is_named_with_its_field(key: str, record: object, field: str, kind: str) -> None:
+    with pytest.raises(RowError) as caught:
+        FORMATS[key].row(json.loads(json.dumps(record)))
+    assert (caught.value.field, caught.value.kind) == (field, kind)
+    # The sentence fits the parameters.
+    assert str(KINDS[kind].message) % {name: TYPES.get(v, v) for name, v in caught.value.params.items()}
+
+
+def test_turns_beyond_the_limit_are_cut_and_counted() -> None:
+    conversation = Conversation()
+    conversation.system("s", "")
+    for _turn in range(MAX_TURNS + 2):
+        conversation.user("u", "")
+        conversation.assistant("a", "")
+    row_ = conversation.row("")
+    assert cut(row_) == MAX_TURNS + 2
+    assert (turns(row_), row_["messages"][-1]["role"]) == (MAX_TURNS, "assistant")
+
+
+def test_of_joined_replies_the_learned_one_decides() -> None:
+    conversation = Conversation()
+    conversation.user("u", "")
+    conversation.assistant("a", "", weight=0)
+    conversation.assistant("call", "", tool=True)
+    assert conversation.messages[-1]["weight"] == 1
