@@ -106,11 +106,10 @@ def _parse_integer(raw: Raw) -> int:
 
 def _parse_float(raw: Raw) -> float:
     number = math.nan
-    if isinstance(raw, int | float) and not isinstance(raw, bool):
-        number = float(raw)
-    elif isinstance(raw, str) and "_" not in raw:
-        with suppress(ValueError):
-            number = float(raw)
+    is_number = isinstance(raw, int | float) and not isinstance(raw, bool)
+    if is_number or (isinstance(raw, str) and "_" not in raw):
+        with suppress(ValueError, OverflowError):  # the latter for a whole number beyond all floats
+            number = float(raw)  # type: ignore[arg-type]
     if not math.isfinite(number):
         raise InvalidValue(_("Enter a number, for example 0.01 or 3e-5."))
     return number

@@ -1,0 +1,22 @@
+"""The catalogue as it comes, and an operator who may change it."""
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from catalog.loading import load_data_files
+
+
+@pytest.fixture
+def catalogue(db) -> None:
+    """The data files, loaded."""
+    load_data_files()
+
+
+@pytest.fixture
+def operator(db) -> Client:
+    """A client signed in to the admin, in English."""
+    user = get_user_model().objects.create_superuser("operator", password="password", language="en")
+    client = Client(headers={"accept-language": "en"})
+    client.force_login(user)
+    return client
