@@ -1,0 +1,369 @@
+"""The form of a run: 创建训练作业 and 新建任务. It reads a configuration from what was typed; whether that may
+start, jobs.configuration decides.
+
+The same class serves three ends: the page as it opens (nothing typed, or the job's latest run), the parts
+that htmx swaps while somebody fills it in (typed, without complaints), and the form as it is submitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django import forms
+from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from catalog.hyperparameters import clean, visible_keys
+from catalog.models import ModelType, OfferedHyperparameter
+from catalog.values import InvalidValue, Kind, format_number, parse
+from console.models import Workspace
+from datasets.mixing import Source
+from datasets.models import DatasetVersion, VersionState
+from jobs.configuration import SPLIT_DEFAULT, Configuration, Problems, problems
+from jobs.hyperparameter_fields import (
+    PREFIX,
+    ShownHyperparameter,
+    as_text,
+    carried_over,
+    form_field,
+    is_default,
+    read_typed,
+)
+from jobs.model_choice import ModelChoice, choose, is_named
+from jobs.models import ACTIVE_STATES, DESCRIPTION_LENGTH, NAME_LENGTH, Job, Publication, Run
+from jobs.training.trainers import TRAINERS
+
+# Where jobs.configuration's word for a field is not the form's.
+FIELD_OF_PROBLEM = {"sources": "source"}
+
+
+class DescriptionField(forms.CharField):
+    """Text in several lines, counted as people see it: a line end is one character, and typing past the
+    end is possible (the count turns red) rather than cut off."""
+
+    widget = forms.Textarea(attrs={"rows": 3})
+
+    def to_python(self, value: Any) -> str:
+        return super().to_python(value).replace("\r\n", "\n")
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        return {name: value for name, value in super().widget_attrs(widget).items() if name != "maxlength"}
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A dataset version that may be chosen to train on, and what was typed for it."""
+
+    version: DatasetVersion
+    is_chosen: bool
+    rate: str
+    errors: list[str]
+
+
+class RunForm(forms.Form):
+    """The whole page. Errors come from `jobs.configuration.problems`, so that API and form say the same.
+
+    `typed` is what the browser sent, or an empty QueryDict for a page that opens. Only a `submitted` form
+    is bound and has errors.
+    """
+
+    name = forms.CharField(label=gettext_lazy("Job name"), max_length=NAME_LENGTH[1])
+    type = forms.ChoiceField(label=gettext_lazy("Job type"), choices=ModelType.choices, required=False)
+    description = DescriptionField(
+        label=gettext_lazy("Description"), max_length=DESCRIPTION_LENGTH, required=False
+    )
+    family = forms.CharField(label=gettext_lazy("Base model"), required=False)
+    base_model = forms.CharField(label=gettext_lazy("Base model version"), required=False)
+    method = forms.CharField(label=gettext_lazy("Training method"), required=False)
+    source = forms.Field(label=gettext_lazy("Training data"), required=False)
+    split_ratio = forms.CharField(
+        label=gettext_lazy("Share held out"),
+        help_text=gettext_lazy(
+            "So many percent of every chosen dataset version are not trained on, but tested on."
+        ),
+        required=False,
+        widget=forms.NumberInput(attrs={"step": "any", "min": "0", "max": "50"}),
+    )
+    test_source = forms.ChoiceField(label=gettext_lazy("Test set"), required=False)
+    auto_publish = forms.BooleanField(
+        label=gettext_lazy("Publish automatically"),
+        help_text=gettext_lazy("Publishes the model once training is done; not if training fails."),
+        required=False,
+    )
+    model_name = forms.CharField(
+        label=gettext_lazy("Model name"),
+        help_text=gettext_lazy(
+            "A new name makes a new model; the name of a model you have gives it its next version."
+        ),
+        required=False,
+        widget=forms.TextInput(attrs={"list": "model-names", "autocomplete": "off"}),
+    )
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        job: Job | None = None,
+        typed: QueryDict | None = None,
+        *,
+        submitted: bool = False,
+    ) -> None:
+        self.workspace = workspace
+        self.job = job
+        self.submitted = submitted
+        self.active_run = _active_run(job)
+        latest = _latest_run(job) if not typed else None
+        self.typed = typed or (typed_from(latest) if latest else QueryDict())
+        self.choice: ModelChoice = choose(
+            self.typed,
+            job.model_type if job else "",
+            self.active_run.base_model.family_id if self.active_run else None,
+        )
+        self.offered: list[OfferedHyperparameter] = (
+            list(self.choice.offer.hyperparameters.defer("loaded")) if self.choice.offer else []
+        )
+        self.raw = self._raw_hyperparameters()
+        self.visible = visible_keys(self.offered, self.raw)
+        super().__init__(self.typed if submitted else None, initial=self._initial())
+        self._add_dependent_fields()
+
+    # --- What was typed ------------------------------------------------------------------------------------
+
+    def _raw_hyperparameters(self) -> dict[str, object]:
+        """The typed hyperparameters, as far as they concern the offer that is chosen now.
+
+        `offer` says for which offer the fields were shown; without it (a script's POST) they are taken as
+        they are, and those of an earlier run as far as they still fit.
+        """
+        if "reset" in self.typed:
+            return {}
+        raw = read_typed(self.typed, self.offered)
+        shown_for = self.typed.get("offer", "")
+        if self.is_shown_for_another_offer:
+            before = OfferedHyperparameter.objects.filter(offer=shown_for) if shown_for.isdecimal() else []
+            return carried_over(raw, self.offered, before)
+        return raw if shown_for or self.submitted else carried_over(raw, self.offered)
+
+    @property
+    def is_shown_for_another_offer(self) -> bool:
+        """Whether the hyperparameters that were on the screen belong to another model or method."""
+        shown_for = self.typed.get("offer", "")
+        return bool(shown_for and self.choice.offer and shown_for != str(self.choice.offer.pk))
+
+    def _initial(self) -> dict[str, Any]:
+        typed = self.typed
+        initial = {name: typed[name] for name in self.base_fields if name in typed}
+        if self.job:
+            initial["name"] = self.job.name
+        initial.setdefault("split_ratio", format_number(SPLIT_DEFAULT))
+        return initial
+
+    def _add_dependent_fields(self) -> None:
+        """Adds a field for every visible hyperparameter and for the rate of every chosen source."""
+        for item in self.offered:
+            if item.key in self.visible:
+                name = PREFIX + item.key
+                self.fields[name] = form_field(item)
+                value = as_text(self.raw.get(item.key, item.default))
+                self.initial[name] = value == "True" if item.entry.kind is Kind.BOOLEAN else value
+        for version in self.chosen_versions:
+            label = _("Sampling rate of %(version)s") % {"version": version}
+            self.fields[f"rate-{version.uid}"] = forms.CharField(label=label, required=False)
+        options = [(version.uid, str(version)) for version in self.published]
+        self.fields["test_source"].choices = [("", _("Hold out a share of the training data")), *options]
+        if self.job:
+            del self.fields["name"], self.fields["type"], self.fields["description"]
+
+    @cached_property
+    def published(self) -> list[DatasetVersion]:
+        """The workspace's published versions that the chosen type can train on, newest first."""
+        trainer = TRAINERS.get(self.choice.model_type)
+        if trainer is None:
+            return []
+        versions = DatasetVersion.objects.filter(
+            dataset__workspace=self.workspace,
+            dataset__row_type=trainer.row_type,
+            state=VersionState.PUBLISHED,
+        )
+        return list(versions.select_related("dataset").defer("problems").order_by("-published_at", "-pk"))
+
+    @cached_property
+    def chosen_versions(self) -> list[DatasetVersion]:
+        uids = set(self.typed.getlist("source"))
+        return [version for version in self.published if version.uid in uids]
+
+    # --- What it means -------------------------------------------------------------------------------------
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """The run that is asked for, with the errors found while reading it.
+
+        A form that is being filled in counts with what is preselected; a submitted one only with what it
+        says itself.
+        """
+        typed, errors = self.typed, Problems()
+        base_model, method = self.choice.base_model, self.choice.offer.method if self.choice.offer else ""
+        if self.submitted:
+            if message := self._stale_choice():
+                errors["base_model"] = [message]
+            elif base_model and not is_named(base_model, typed.get("base_model", "")):
+                base_model = None
+            method = typed.get("method", "")
+        values, complaints = clean(self.offered, self.raw)
+        errors |= {PREFIX + key: [message] for key, message in complaints.items()}
+        return Configuration(
+            name=self.job.name if self.job else typed.get("name", "").strip(),
+            model_type=self.choice.model_type,
+            description=typed.get("description", "").strip().replace("\r\n", "\n"),
+            job=self.job,
+            base_model=base_model,
+            method=method,
+            hyperparameters=values,
+            sources=self._read_sources(errors),
+            split_ratio=self._read_number("split_ratio", format_number(SPLIT_DEFAULT), errors) or 0.0,
+            test_version=self._read_test_version(errors),
+            auto_publish=bool(typed.get("auto_publish")),
+            model_name=typed.get("model_name", "").strip(),
+            errors=errors,
+        )
+
+    def _stale_choice(self) -> str:
+        """Why the submitted model is not the one on the screen (without JavaScript the parts of the page
+        may disagree), or an empty text."""
+        family, named = self.choice.family, self.typed.get("base_model", "")
+        if named and self.choice.base_model and not is_named(self.choice.base_model, named):
+            return _("%(name)s cannot be chosen here; the versions of %(family)s are below.") % {
+                "name": named,
+                "family": family,
+            }
+        if self.is_shown_for_another_offer:
+            return _(
+                "The hyperparameters below are those of the model and method chosen now. Look at them and submit again."
+            )
+        return ""
+
+    def _read_number(self, name: str, default: str, errors: Problems) -> float | None:
+        """The number in a field; None, and an error, where there is none."""
+        try:
+            return float(str(parse(Kind.FLOAT, self.typed.get(name, default))))
+        except InvalidValue as error:
+            errors[name] = [str(error)]
+            return None
+
+    def _read_sources(self, errors: Problems) -> list[Source]:
+        sources = []
+        for version in self.chosen_versions:
+            rate = self._read_number(f"rate-{version.uid}", "1", errors)
+            if rate is not None:
+                sources.append(Source(version, rate))
+        unknown = set(self.typed.getlist("source")) - {version.uid for version in self.chosen_versions}
+        if unknown:
+            errors["sources"] = [self._not_published(uid) for uid in sorted(unknown)]
+        return sources
+
+    def _read_test_version(self, errors: Problems) -> DatasetVersion | None:
+        uid = self.typed.get("test_source", "")
+        found = next((version for version in self.published if version.uid == uid), None)
+        if uid and found is None:
+            errors["test_source"] = [self._not_published(uid)]
+        return found
+
+    def _not_published(self, uid: str) -> str:
+        return _("%(uid)s is not a published dataset version that this job type can use.") % {"uid": uid}
+
+    @cached_property
+    def problems(self) -> Problems:
+        """What keeps the run from starting as it stands, by form field."""
+        found = problems(self.workspace, self.configuration)
+        return {FIELD_OF_PROBLEM.get(name, name): messages for name, messages in found.items()}
+
+    def clean(self) -> dict[str, Any]:
+        self.complain(self.problems)
+        return self.cleaned_data
+
+    def complain(self, found: Problems) -> None:
+        """Puts problems at their fields, unless the field itself has complained already."""
+        for name, messages in found.items():
+            field = FIELD_OF_PROBLEM.get(name, name)
+            if field not in self.fields:
+                self.add_error(None, messages)
+            elif field not in self.errors:
+                self.add_error(field, messages)
+
+    # --- What is shown -------------------------------------------------------------------------------------
+
+    @cached_property
+    def hyperparameters(self) -> list[ShownHyperparameter]:
+        return [
+            ShownHyperparameter(item, self[PREFIX + item.key], not is_default(item, self.raw))
+            for item in self.offered
+            if item.key in self.visible
+        ]
+
+    @property
+    def has_folded(self) -> bool:
+        return any(row.is_folded for row in self.hyperparameters)
+
+    @property
+    def is_fold_open(self) -> bool:
+        """Open where something is wrong in it, else as it was left, else where something is changed in it."""
+        folded = [row for row in self.hyperparameters if row.is_folded]
+        if any(row.field.errors for row in folded):
+            return True
+        left = self.typed.get("advanced_open")
+        return left == "1" if left else any(row.is_changed for row in folded)
+
+    @property
+    def hidden_hyperparameters(self) -> list[tuple[str, str]]:
+        """Name and value of what was typed for fields that do not show at present, so that it is there
+        again when they do."""
+        hidden = [item for item in self.offered if item.key not in self.visible]
+        kept = carried_over(self.raw, hidden)
+        return [(PREFIX + key, str(value)) for key, value in kept.items()]
+
+    @property
+    def source_rows(self) -> list[SourceRow]:
+        chosen = {version.uid for version in self.chosen_versions}
+        return [
+            SourceRow(
+                version=version,
+                is_chosen=version.uid in chosen,
+                rate=self.typed.get(f"rate-{version.uid}", "1"),
+                errors=self.errors.get(f"rate-{version.uid}", []) if self.submitted else [],
+            )
+            for version in self.published
+        ]
+
+
+def _active_run(job: Job | None) -> Run | None:
+    """The newest run of the job that is not over: it keeps the job's family of base models fixed."""
+    if job is None:
+        return None
+    return job.runs.filter(state__in=ACTIVE_STATES).select_related("base_model__family").first()
+
+
+def _latest_run(job: Job | None) -> Run | None:
+    return job.runs.select_related("base_model", "test_version").order_by("-version").first() if job else None
+
+
+def typed_from(run: Run) -> QueryDict:
+    """A run as somebody would have typed it: what the form for the next one starts from."""
+    typed = QueryDict(mutable=True)
+    typed["base_model"] = run.base_model.name
+    typed["method"] = run.method
+    for key, value in run.hyperparameters.items():
+        text = as_text(value)
+        typed.setlist(PREFIX + key, text if isinstance(text, list) else [text])
+    for source in run.sources.select_related("version"):
+        typed.appendlist("source", source.version.uid)
+        typed[f"rate-{source.version.uid}"] = format_number(source.sampling_rate)
+    if run.test_version:
+        typed["test_source"] = run.test_version.uid
+    else:
+        typed["split_ratio"] = format_number(run.split_ratio)
+    if run.publication != Publication.OFF:
+        typed["auto_publish"] = "on"
+        typed["model_name"] = run.publish_name
+    return typed

@@ -1,0 +1,19 @@
+"""Addresses of jobs and runs."""
+
+from django.urls import path
+
+from jobs.views import jobs, runs, wizard
+
+app_name = "jobs"
+urlpatterns = [
+    path("", jobs.job_list, name="list"),
+    path("new/", wizard.create, name="create"),
+    path("new/panel/", wizard.panel, name="panel"),
+    path("<slug:uid>/", jobs.job_detail, name="detail"),
+    path("<slug:uid>/new/", wizard.new_run, name="new_run"),
+    path("runs/<slug:uid>/", runs.run_detail, name="run"),
+    path("runs/<slug:uid>/progress/", runs.run_progress, name="progress"),
+    path("runs/<slug:uid>/metrics/", runs.run_metrics, name="metrics"),
+    path("runs/<slug:uid>/log/", runs.run_log, name="log"),
+    path("runs/<slug:uid>/stop/", runs.stop_run, name="stop"),
+]

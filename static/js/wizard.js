@@ -1,0 +1,67 @@
+/* The create-job page beyond htmx; it works without any of this.
+ * Ctrl+Enter starts; a changed hyperparameter gets a mark and a button that resets it; the fold stays as it was left
+ * through swaps; a second click does not start a second run; a form that came back shows its errors first. */
+"use strict";
+(() => {
+  const form = document.getElementById("run-form");
+
+  const boxes = (field) => [...field.querySelectorAll("input[type=checkbox]")];
+  function valueOf(field) {
+    const ticked = boxes(field);
+    if (ticked.length === 1) return ticked[0].checked ? "True" : "False";
+    if (ticked.length) return ticked.filter((box) => box.checked).map((box) => box.value).join(",");
+    return field.querySelector("input, select").value;
+  }
+  function isChanged(field) {
+    const [value, standard] = [valueOf(field), field.dataset.default];
+    // 3e-5 and 0.00003 are the same number.
+    return value !== standard && !(value.trim() && standard && Number(value) === Number(standard));
+  }
+  function mark(field) {
+    const changed = isChanged(field);
+    field.classList.toggle("field-changed", changed);
+    field.querySelector("[data-reset]").hidden = !changed;
+    const all = document.getElementById("reset-all");
+    if (all) all.hidden = !form.querySelector(".field-changed[data-default]");
+  }
+  const markAll = () => form.querySelectorAll("[data-default]").forEach(mark);
+
+  function reset(field) {
+    const standard = field.dataset.default;
+    const ticked = boxes(field);
+    ticked.forEach((box) => { box.checked = ticked.length === 1 ? standard === "True" : standard.split(",").includes(box.value); });
+    const control = ticked[0] || field.querySelector("input, select");
+    if (!ticked.length) control.value = standard;
+    control.focus();
+    control.dispatchEvent(new Event("input", { bubbles: true }));
+    control.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+
+  form.addEventListener("input", (event) => {
+    const field = event.target.closest("[data-default]");
+    if (field) mark(field);
+  });
+  form.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-reset]");
+    if (button) reset(button.closest("[data-default]"));
+  });
+  form.addEventListener("toggle", (event) => {
+    if (event.target.id === "advanced") document.getElementById("advanced-open").value = event.target.open ? "1" : "0";
+  }, true);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
+      event.preventDefault();
+      form.requestSubmit(document.getElementById("start"));
+    }
+  });
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "1";
+  });
+  // Back brings the page as it was left.
+  addEventListener("pageshow", () => delete form.dataset.sent);
+
+  markAll();
+  document.body.addEventListener("htmx:afterSettle", markAll);
+  document.querySelector(".form-errors")?.focus();
+})();
