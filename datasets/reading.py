@@ -97,13 +97,16 @@ def _is_one_text(file: IO[bytes], name: str) -> bool:
     `[{"prompt": …}, {"prompt": …}]` alone in a file could be one conversation or two; it is one in a .jsonl.
     """
     file.seek(0)
-    first, second = _filled_line(file), _filled_line(file)
+    first = _filled_line(file)
+    if len(first) > MAX_RECORD_BYTES:
+        return first.removeprefix(codecs.BOM_UTF8).startswith(b"[")
+    second = _filled_line(file)
+    begin = first.removeprefix(codecs.BOM_UTF8).strip()
     try:
-        value = _STRICT.decode(first.decode("utf-8-sig"))
+        value = _STRICT.decode(begin.decode())
     except (ValueError, RecursionError):
-        return not _is_complete(second) and (
-            bool(second) or first.lstrip(b"\xef\xbb\xbf \t").startswith(b"[")
-        )
+        # An array cut up into lines, or lines of which the first is broken: then the second one is not.
+        return begin == b"[" or (not _is_complete(second) and (bool(second) or begin.startswith(b"[")))
     if second or not isinstance(value, list):
         return False
     turns = all(isinstance(item, dict) and "prompt" in item for item in value)

@@ -1,0 +1,42 @@
+"""An import holds one record at a time, however large the file is."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from django.core.files import File
+from django.core.files.storage import default_storage
+
+from datasets.imports import run_import
+from datasets.models import SourceFile, VersionState
+
+LINE = json.dumps(
+    {"instruction": "写一段话", "input": "关于天气", "output": "晴天。" * 400}, ensure_ascii=False
+)
+ROWS = 50 * 1024**2 // len(LINE.encode())
+LAYOUTS = {"a.jsonl": ("", "\n", "\n"), "a.json": ("[\n", ",\n", "\n]"), "one_line.json": ("[", ",", "]")}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_file_of_50_mb_takes_a_few_mb(version, tmp_path: Path, name: str) -> None:
+    start, between, end = LAYOUTS[name]
+    with (tmp_path / name).open("w+b") as file:
+        file.write(f"{start}{LINE}".encode())
+        for _row in range(ROWS - 1):
+            file.write(f"{between}{LINE}".encode())
+        file.write(end.encode())
+        path = default_storage.save("big", File(file))
+    SourceFile.objects.create(version=version, name=name, path=path, size=default_storage.size(path))
+    version.state = VersionState.IMPORTING
+    version.save()
+    tracemalloc.start()
+    try:
+        assert run_import(version.pk)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    version.refresh_from_db()
+    assert version.row_count == ROWS
+    # Of an array on one line the first 8 MB, a record's limit, are looked at as a whole.
+    assert peak < (20 if name == "one_line.json" else 8) * 1024**2

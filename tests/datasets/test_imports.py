@@ -1,0 +1,174 @@
+"""The import: what it counts and keeps, that nobody imports twice, and that nothing is lost when a worker dies."""
+
+import hashlib
+import json
+from datetime import timedelta
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage, default_storage
+from django.utils import timezone
+
+from datasets import imports
+from datasets.imports import run_import, stale_imports
+from datasets.models import DatasetVersion, VersionState
+from datasets.rows import iter_rows, page_of_rows
+
+GOOD = '[{"prompt": "你好", "response": "Hi!"}]'
+
+
+def stored_rows(version: DatasetVersion) -> list[str]:
+    return [name for name in default_storage.listdir(f"datasets/{version.uid}")[1] if name.startswith("rows")]
+
+
+def imported(version: DatasetVersion) -> DatasetVersion:
+    assert run_import(version.pk)
+    version.refresh_from_db()
+    return version
+
+
+def test_good_data_end_as_a_counted_draft(waiting) -> None:
+    two_turns = '[{"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d"}]'
+    version = imported(waiting(a__jsonl=f"{GOOD}\n{two_turns}\n", b__jsonl=GOOD))
+    assert (version.state, version.format) == (VersionState.DRAFT, "prompt_response")
+    assert (version.row_count, version.turn_count, version.character_count) == (3, 4, 5 + 4 + 5)
+    assert (version.progress, version.problem_count) == (version.size, 0)
+
+
+def test_rows_are_canonical_lines_and_their_hash_is_kept(waiting) -> None:
+    version = imported(waiting(a__json='[{"instruction": "i", "output": "o"}]'))
+    line = b'{"messages":[{"role":"user","content":"i"},{"role":"assistant","content":"o"}]}'
+    assert list(iter_rows(version)) == [line]
+    assert version.content_hash == hashlib.sha256(line + b"\n").hexdigest()
+
+
+def test_a_page_of_rows_starts_where_asked(waiting) -> None:
+    rows = [{"prompt": str(number), "response": "r"} for number in range(30)]
+    version = imported(waiting(a__jsonl="\n".join(map(json.dumps, rows))))
+    assert [row["messages"][0]["content"] for row in page_of_rows(version, 28, 20)] == ["28", "29"]
+
+
+def test_errors_fail_the_version_but_good_rows_are_kept_beside_them(waiting) -> None:
+    version = imported(waiting(a__jsonl=f'{GOOD}\n{{"prompt": "p"\n\n[{{"prompt": "p"}}]\n{GOOD}'))
+    assert (version.state, version.row_count, version.problem_count) == (VersionState.FAILED, 2, 2)
+    assert version.problem_kinds == {"invalid_json": 1, "missing": 1}
+    assert [(p["file"], p["line"], p["row"], p["field"]) for p in version.problems] == [
+        ("a.jsonl", 2, None, ""), ("a.jsonl", 4, None, "[0].response"),
+    ]  # fmt: skip
+    assert version.problems[1]["excerpt"] == '[{"prompt": "p"}]'
+
+
+def test_a_warning_does_not_fail_the_version(waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.formats.base.MAX_TURNS", 1)
+    turn = {"prompt": "p", "response": "r"}
+    version = imported(waiting(a__jsonl=json.dumps([turn] * 3)))
+    assert (version.state, version.turn_count) == (VersionState.DRAFT, 1)
+    assert version.problems[0]["params"] == {"turns": 3, "limit": 1}
+
+
+def test_only_the_first_problems_are_kept_but_all_are_counted(
+    waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "KEPT_PROBLEMS", 5)
+    version = imported(waiting(a__jsonl=f"{GOOD}\n" + "{}\n" * 60))
+    assert (len(version.problems), version.problem_count, version.row_count) == (5, 60, 1)
+
+
+def test_the_chosen_format_beats_the_detected_one(waiting) -> None:
+    version = waiting(a__jsonl='{"messages": [], "instruction": "i", "output": "o"}')
+    version.format = "alpaca"
+    version.save()
+    assert imported(version).row_count == 1
+
+
+def test_unknown_data_are_refused_once(waiting) -> None:
+    version = imported(waiting(a__jsonl='{"text": "a"}\n' * 200))
+    assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"unknown_format": 1})
+
+
+def test_a_file_of_another_format_is_refused_once(waiting) -> None:
+    version = imported(waiting(a__jsonl=GOOD, b__jsonl='{"instruction": "i", "output": "o"}\n' * 9))
+    assert version.problem_kinds == {"other_format": 1}
+    assert version.problems[0]["file"] == "b.jsonl"
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "[]"])
+def test_an_empty_file_is_named(waiting, content: str) -> None:
+    assert imported(waiting(a__json=content)).problem_kinds == {"no_rows": 1}
+
+
+def test_a_lost_file_is_named(waiting) -> None:
+    version = waiting(a__jsonl=GOOD)
+    default_storage.delete(version.files.get().path)
+    assert imported(version).problem_kinds == {"file_missing": 1}
+
+
+def test_characters_the_database_cannot_hold_are_no_crash(waiting) -> None:
+    bad = '[{"prompt": "a", "response": "\\ud800"}]\n{"\\u0000\\ud800": 1, "\\u0000\\ud800": 2}\n'
+    version = imported(waiting(a__jsonl=f"{GOOD}\n{bad}"))
+    assert version.problem_kinds == {"surrogate": 1, "duplicate_key": 1}
+
+
+def test_an_imported_version_is_not_imported_again(waiting) -> None:
+    version = imported(waiting(a__jsonl=GOOD))
+    assert not run_import(version.pk)
+    assert stored_rows(version) == ["rows-1.jsonl"]
+
+
+def test_a_version_with_a_fresh_heartbeat_belongs_to_somebody(waiting) -> None:
+    version = waiting(a__jsonl=GOOD)
+    DatasetVersion.objects.update(import_heartbeat_at=timezone.now())
+    assert not run_import(version.pk)
+    assert stale_imports() == []
+
+
+def test_a_dead_workers_import_is_taken_over_without_doubling(waiting) -> None:
+    version = waiting(a__jsonl=f"{GOOD}\n{GOOD}")
+    # It died after it had stored its rows.
+    default_storage.save(f"datasets/{version.uid}/rows-7.jsonl", ContentFile(b"{}"))
+    DatasetVersion.objects.update(
+        import_attempt=7, import_heartbeat_at=timezone.now() - timedelta(seconds=31)
+    )
+    assert stale_imports() == [version.pk]
+    assert (imported(version).row_count, stored_rows(version)) == (2, ["rows-8.jsonl"])
+
+
+def test_a_worker_that_lost_its_claim_changes_nothing(waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = waiting(a__jsonl=GOOD)
+    save = FileSystemStorage.save
+
+    def slow_save(storage: FileSystemStorage, name: str, content: object) -> str:
+        # While this worker stores its rows, another one takes over and ends first.
+        monkeypatch.setattr(FileSystemStorage, "save", save)
+        DatasetVersion.objects.update(import_heartbeat_at=None)
+        assert run_import(version.pk)
+        return save(storage, name, content)
+
+    monkeypatch.setattr(FileSystemStorage, "save", slow_save)
+    assert not run_import(version.pk)
+    version.refresh_from_db()
+    assert (version.import_attempt, version.rows_path) == (2, f"datasets/{version.uid}/rows-2.jsonl")
+    assert stored_rows(version) == ["rows-2.jsonl"]
+
+
+def test_progress_is_saved_while_it_reads(waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "PROGRESS_SECONDS", -1)
+    seen = []
+    report = imports._Result._report
+    monkeypatch.setattr(
+        imports._Result, "_report", lambda self, done: (seen.append(done), report(self, done))
+    )
+    version = imported(waiting(a__jsonl=f"{GOOD}\n{GOOD}\n"))
+    half = len(GOOD.encode()) + 1
+    assert seen == [half, 2 * half, version.size]
+
+
+def test_a_failure_of_the_server_is_told_and_can_be_repeated(
+    waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = waiting(a__jsonl=GOOD)
+    monkeypatch.setattr(imports, "cut", lambda row: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_import(version.pk)
+    version.refresh_from_db()
+    assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"unexpected": 1})
