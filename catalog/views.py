@@ -9,13 +9,23 @@ from django.contrib.auth.decorators import login_required
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET
 
 from catalog.hyperparameters import HYPERPARAMETERS
 from catalog.models import BaseModel, ModelFamily, ModelType, Offer, OfferedHyperparameter
 from catalog.texts import localized
-from catalog.values import format_number
+from catalog.values import Kind, format_number
+
+# What the short names of sources in catalog/data/profiles.toml mean; any other text stands for itself.
+SOURCES: dict[str, str | Promise] = {
+    "CAP": gettext_lazy("Qianfan's service, November 2024"),
+    "CAP, default ours": gettext_lazy("Qianfan's service, November 2024; the default is ours"),
+    "OLD": gettext_lazy("Qianfan's Python SDK"),
+    "ours": gettext_lazy("Ours, as Qianfan does not say"),
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ def offer_rows(offer: Offer) -> list[OfferRow]:
             default=_value(item, item.default),
             allowed=_allowed(item),
             condition=_condition(item, labels),
-            source=item.source or item.entry.source,
+            source=_source(item.source),
         )
         for item in items
     ]
@@ -119,8 +129,18 @@ def _condition(item: OfferedHyperparameter, labels: dict[str, str]) -> str:
     """When the hyperparameter counts, in words; empty if always."""
     parts = []
     for key, accepted in item.entry.when.items():
-        choices = {choice.value: localized(choice, "label") for choice in HYPERPARAMETERS[key].choices}
-        values = ", ".join(choices.get(value, value) for value in accepted)
-        name = labels.get(key) or localized(HYPERPARAMETERS[key], "label")
+        decider = HYPERPARAMETERS[key]
+        # Texts of a choice are short and known ("cosine"); True and False have better words.
+        words = {choice.value: localized(choice, "label") for choice in decider.choices}
+        is_switch = decider.kind is Kind.BOOLEAN
+        values = ", ".join(words.get(value, value) if is_switch else value for value in accepted)
+        name = labels.get(key) or localized(decider, "label")
         parts.append(_("%(name)s is %(values)s") % {"name": name, "values": values})
     return "; ".join(parts)
+
+
+def _source(source: str) -> str:
+    """Where a figure comes from, in words."""
+    if source.startswith("D "):
+        return _("Qianfan's documentation, %(date)s") % {"date": source.removeprefix("D ")}
+    return str(SOURCES.get(source, source))

@@ -79,7 +79,7 @@ def job_page(workspace: Workspace, query: JobQuery) -> JobPage:
     jobs = _ordered(_filtered(Job.objects.filter(workspace=workspace), query), workspace, query)
     found = list(jobs.select_related("created_by")[: PAGE_SIZE + 1])
     page, more = found[:PAGE_SIZE], found[PAGE_SIZE:]
-    newest = Run.objects.filter(job__in=page).order_by("job", "-version").distinct("job")
+    newest = Run.objects.filter(job__in=page).order_by("job_id", "-version").distinct("job_id")
     runs = {run.job_id: run for run in newest.select_related("base_model")}
     counts = dict(Run.objects.filter(job__in=page).order_by().values_list("job").annotate(Count("pk")))
     rows = [JobRow(job, runs.get(job.pk), counts.get(job.pk, 0)) for job in page]

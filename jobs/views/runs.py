@@ -20,6 +20,7 @@ from jobs.log_tail import log_path, read_log
 from jobs.messages import failure_detail
 from jobs.models import Run, RunState
 from jobs.presentation import is_settled, latest_metrics, runs_ahead, setting_groups, version_token
+from jobs.views.jobs import may_write
 
 WORKSPACE = "job__workspace"
 # Seconds after which a run that still waits says that nobody may be there to take it.
@@ -42,6 +43,7 @@ def run_detail(request: HttpRequest, uid: str) -> HttpResponse:
     context = {
         **_live(run),
         **_beside(run),
+        "can_write": may_write(request, run.job),
         "setting_groups": setting_groups(run),
         "sources": run.sources.select_related("version__dataset"),
         "nav": "jobs",
@@ -58,7 +60,7 @@ def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         return redirect("jobs:run", uid=run.uid)
     context = _live(run)
     if request.GET.get("seen") != context["token"]:
-        context |= {**_beside(run), "out_of_band": True}
+        context |= {**_beside(run), "out_of_band": True, "can_write": may_write(request, run.job)}
     response = render(request, "jobs/_run_live.html", context)
     if is_settled(run):
         return HttpResponseStopPolling(response.content)
