@@ -34,7 +34,9 @@ def base_model(db) -> BaseModel:
 def make_version(workspace) -> Callable[..., DatasetVersion]:
     """Returns a function that publishes a version with the given number of small conversations."""
 
-    def make(rows: int = 120, state: str = VersionState.PUBLISHED, name: str = "chats", **fields) -> DatasetVersion:
+    def make(
+        rows: int = 120, state: str = VersionState.PUBLISHED, name: str = "chats", **fields
+    ) -> DatasetVersion:
         dataset, _new = Dataset.objects.get_or_create(workspace=fields.pop("workspace", workspace), name=name)
         version = DatasetVersion.objects.create(
             dataset=dataset,

@@ -1,0 +1,147 @@
+"""A real Celery worker carries out real runs: to the end, through a stop, and through kill -9 at any time."""
+
+from __future__ import annotations
+
+import json
+
+import psutil
+import pytest
+
+from catalog.models import BaseModel, Offer
+from catalog.models.registry import ModelVersionState
+from datasets.mixing import Source
+from jobs import launch, lifecycle
+from jobs.configuration import Configuration, submit
+from jobs.models import Publication, RunState
+from tests.processes import Worker, wait_for
+from tests.tiny_models import make_tiny
+
+pytestmark = [pytest.mark.training, pytest.mark.services, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    return make_tiny(tmp_path_factory.mktemp("weights") / "llama", "llama")
+
+
+@pytest.fixture
+def start_worker(tmp_path):
+    """Returns a function that starts a training worker; all of them and their trainers end with the test."""
+    workers = []
+
+    def start(**extra):
+        workers.append(Worker(tmp_path / "worker.log", **extra))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.stop()
+    for process in psutil.process_iter(["cmdline"]):
+        if str(tmp_path) in " ".join(process.info["cmdline"] or []):
+            process.kill()
+
+
+@pytest.fixture
+def submit_run(workspace, alice, base_model, make_version, weights):
+    """Returns a function that submits a small run on a tiny Llama."""
+    BaseModel.objects.filter(pk=base_model.pk).update(weights_location=str(weights))
+    Offer.objects.get_or_create(base_model=base_model, method="FullFineTuning")
+    base_model.refresh_from_db()
+    version = make_version(120)
+
+    def run(method="LoRA", **hyperparameters):
+        configuration = Configuration(
+            name=f"job {method}",
+            model_type="text2text",
+            base_model=base_model,
+            method=method,
+            hyperparameters={"epoch": 1, "learningRate": 1e-3, "batchSize": 8, "maxSeqLen": 512}
+            | hyperparameters,
+            sources=[Source(version)],
+            auto_publish=True,
+            model_name=f"tiny-{method}",
+        )
+        return submit(workspace, alice, configuration)
+
+    return run
+
+
+def state_of(run):
+    run.refresh_from_db()
+    return run.state
+
+
+@pytest.mark.parametrize("method", ["LoRA", "FullFineTuning"])
+def test_a_run_trains_to_the_end_and_is_published(start_worker, submit_run, method):
+    run = submit_run(method)
+    start_worker()
+    wait_for(lambda: state_of(run) in (RunState.DONE, RunState.FAILED))
+    assert (run.state, run.failure) == (RunState.DONE, None)
+    wait_for(lambda: state_of(run) and run.publication != Publication.PENDING, 20)
+    assert run.model_version.state == ModelVersionState.READY
+    assert any(item["name"].endswith(".safetensors") for item in run.model_version.files)
+    assert run.metrics.filter(key="loss").count() >= run.total_steps // 2
+
+
+def test_a_run_stops_half_way_with_a_checkpoint(start_worker, submit_run, alice):
+    run = submit_run("LoRA", epoch=200)
+    start_worker()
+    wait_for(lambda: state_of(run) and run.step >= 3)
+    lifecycle.request_stop(run, alice)
+    wait_for(lambda: state_of(run) == RunState.STOPPED, 30)
+    assert run.checkpoints.exists()
+    assert run.publication == Publication.SKIPPED
+    assert not launch.is_training(launch.run_directory(run))
+
+
+def test_kill_9_of_the_worker_loses_nothing(start_worker, submit_run):
+    run = submit_run("LoRA", epoch=20)
+    worker = start_worker()
+    wait_for(lambda: state_of(run) and run.step >= 3)
+    worker.kill()
+    start_worker()
+    wait_for(lambda: state_of(run) == RunState.DONE)
+    # The trainer went on by itself and was found again: one start, and every step has exactly one point.
+    assert run.attempt == 1
+    steps = list(run.metrics.filter(key="loss").order_by("step").values_list("step", flat=True))
+    assert steps == list(range(1, run.total_steps + 1))
+
+
+def test_kill_9_of_the_trainer_resumes_from_the_checkpoint(start_worker, submit_run):
+    run = submit_run("LoRA", epoch=20, saveStep=64, checkpointCount=2)
+    start_worker()
+    wait_for(lambda: state_of(run) and run.checkpoints.exists())
+    for process in launch.find_trainer_processes(launch.run_directory(run)):
+        process.kill()
+    wait_for(lambda: state_of(run) == RunState.DONE)
+    assert (run.attempt, run.crashes) == (2, 1)
+    assert run.timeline.filter(kind="resumed", data__step__gte=64).exists()
+
+
+def test_a_worker_that_is_told_to_end_puts_its_run_back(start_worker, submit_run):
+    run = submit_run("LoRA", epoch=200)
+    worker = start_worker()
+    wait_for(lambda: state_of(run) and run.step >= 3)
+    worker.stop()
+    assert state_of(run) == RunState.WAITING
+    assert run.checkpoints.exists()
+    assert not launch.is_training(launch.run_directory(run))
+
+
+def test_a_lost_wake_up_and_a_missing_directory_end_in_one_clear_failure(
+    start_worker, submit_run, base_model
+):
+    BaseModel.objects.filter(pk=base_model.pk).update(weights_location="/nowhere/at/all")
+    run = submit_run()
+    start_worker()  # asks by itself when it comes up: no message is needed
+    wait_for(lambda: state_of(run) == RunState.FAILED, 30)
+    assert run.failure["code"] == "weights_missing"
+    assert "/nowhere/at/all" in json.dumps(run.failure)
+
+
+def test_two_workers_never_train_one_run_twice(start_worker, submit_run):
+    run = submit_run("LoRA", epoch=5)
+    start_worker()
+    start_worker()
+    wait_for(lambda: state_of(run) == RunState.DONE)
+    assert (run.attempt, run.lease) == (1, 1)
