@@ -46,7 +46,7 @@ class Figure {
         animation: false, parsing: false, normalized: true, maintainAspectRatio: false, locale: lang,
         interaction: { mode: "nearest", axis: "x", intersect: false },
         scales: {
-          x: { type: "linear", bounds: "data", grid: {}, ticks: { maxTicksLimit: 9, maxRotation: 0, precision: 0 } },
+          x: { type: "linear", bounds: "data", min: 0, grid: {}, ticks: { maxTicksLimit: 9, maxRotation: 0, precision: 0 } },
           y: { type, grid: {}, ticks: { maxTicksLimit: 6, callback: tick } },
         },
         plugins: {
@@ -165,7 +165,7 @@ class Group {
   }
 
   zoom(min, max) {
-    const range = { min: min && Math.floor(min), max: max && Math.ceil(max) };
+    const range = { min: Math.max(0, Math.floor(min ?? 0)), max: max && Math.ceil(max) };
     for (const { chart } of this.figures) {
       Object.assign(chart.options.scales.x, range);
       chart.update("none");
