@@ -14,7 +14,6 @@ that left the files stay, because jobs refer to them, and are reported.
 stay).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,19 @@ from django.db import models, transaction
 from catalog import data_files
 from catalog.data_files import Family, HyperparameterRow, OfferRow, Profile
 from catalog.models import BaseModel, ModelFamily, Offer, OfferedHyperparameter
+
+VERSION_FIELDS = (
+    "name_en",
+    "description_zh",
+    "description_en",
+    "context_length",
+    "license_zh",
+    "license_en",
+    "runs_on",
+    "is_stand_in",
+    "architecture",
+    "parameter_count",
+)
 
 
 class InvalidRow(Exception):
@@ -43,16 +55,17 @@ class Report:
 
 @transaction.atomic
 def load(families: list[Family], profiles: dict[str, Profile], *, reset: bool = False) -> Report:
-    """Load the families. Raises ValidationError or DataFileError, and changes nothing, where a row is not
-    valid."""
-    report = Report()
+    """Load the families. Raises InvalidRow or DataFileError, and changes nothing, where a row is not valid."""
+    loader = _Loader(profiles, reset)
     for family in families:
-        _load_family(family, profiles, report, reset)
+        loader.load_family(family)
+    OfferedHyperparameter.objects.bulk_create(loader.new_hyperparameters)
     named = [version.name for family in families for version in family.versions]
     known = ModelFamily.objects.exclude(key__in=[family.key for family in families]).exclude(loaded={})
-    report.left_over += [f"family {row.key}" for row in known]
-    report.left_over += [row.name for row in BaseModel.objects.exclude(name__in=named).exclude(loaded={})]
-    return report
+    left_over = [_name(row) for row in known]
+    left_over += [_name(row) for row in BaseModel.objects.exclude(name__in=named).exclude(loaded={})]
+    loader.report.left_over += left_over
+    return loader.report
 
 
 def load_data_files(*, reset: bool = False) -> Report:
@@ -60,65 +73,89 @@ def load_data_files(*, reset: bool = False) -> Report:
     return load(data_files.read_families(), data_files.read_profiles(), reset=reset)
 
 
-def _load_family(family: Family, profiles: dict[str, Profile], report: Report, reset: bool) -> None:
-    row = ModelFamily.objects.filter(key=family.key).first() or ModelFamily(key=family.key)
-    values = _values(family, "name", "name_en", "description_zh", "description_en", "model_type", "order")
-    _write(row, values, report, reset)
-    for order, version in enumerate(family.versions, start=1):
-        base_model = BaseModel.objects.filter(name=version.name).first() or BaseModel(name=version.name)
-        if base_model.pk is None:
-            base_model.family = row
-        values = _values(
-            version,
-            "name_en",
-            "description_zh",
-            "description_en",
-            "context_length",
-            "license_zh",
-            "license_en",
-            "runs_on",
-            "is_stand_in",
-            "architecture",
-            "parameter_count",
-        )
-        _write(base_model, values | {"order": order}, report, reset)
-        offers = data_files.offer_rows(version, profiles)
-        for offer_order, offer in enumerate(offers, start=1):
-            _load_offer(base_model, offer, offer_order, report, reset)
-        others = base_model.offers.exclude(method__in=version.methods).exclude(loaded={})
-        report.left_over += [f"{version.name} {other.method}" for other in others]
+class _Loader:
+    """One load. New hyperparameters, most of the rows, wait in `new_hyperparameters` to be made in one go."""
 
+    def __init__(self, profiles: dict[str, Profile], reset: bool) -> None:
+        self.profiles = profiles
+        self.reset = reset
+        self.report = Report()
+        self.new_hyperparameters: list[OfferedHyperparameter] = []
 
-def _load_offer(base_model: BaseModel, offer: OfferRow, order: int, report: Report, reset: bool) -> None:
-    row = base_model.offers.filter(method=offer.method).first()
-    row = row or Offer(base_model=base_model, method=offer.method)
-    # Kept beside the fields: which hyperparameters were loaded, to know one that was removed from a new one.
-    known = set(row.loaded.get("keys", []))
-    values = {"order": order, "help_zh": offer.text.help_zh, "help_en": offer.text.help_en}
-    keys = [hyperparameter.key for hyperparameter in offer.hyperparameters]
-    _write(row, values, report, reset, beside={"keys": keys})
-    existing = {hyperparameter.key: hyperparameter for hyperparameter in row.hyperparameters.all()}
-    for position, entry in enumerate(offer.hyperparameters, start=1):
-        if entry.key not in existing and entry.key in known and not reset:
-            report.kept.append(f"{base_model.name} {offer.method} {entry.key}: removed")
-            continue
-        hyperparameter = existing.get(entry.key) or OfferedHyperparameter(offer=row, key=entry.key)
-        _write(hyperparameter, _figures(entry) | {"order": position}, report, reset)
-    _remove_left_out((existing[key] for key in existing if key not in keys), report, reset)
+    def load_family(self, family: Family) -> None:
+        row = ModelFamily.objects.filter(key=family.key).first() or ModelFamily(key=family.key)
+        values = _values(family, "name", "name_en", "description_zh", "description_en", "model_type", "order")
+        if self.bring(row, values):
+            row.save()
+        # By name alone: an operator may have moved one to another family.
+        existing = BaseModel.objects.in_bulk([entry.name for entry in family.versions], field_name="name")
+        for order, version in enumerate(family.versions, start=1):
+            base_model = existing.get(version.name) or BaseModel(family=row, name=version.name)
+            values = _values(version, *VERSION_FIELDS)
+            if self.bring(base_model, values | {"order": order}):
+                base_model.save()
+            offers = {offer.method: offer for offer in base_model.offers.prefetch_related("hyperparameters")}
+            for offer_order, entry in enumerate(data_files.offer_rows(version, self.profiles), start=1):
+                offer = offers.pop(entry.method, None) or Offer(base_model=base_model, method=entry.method)
+                self.load_offer(offer, entry, offer_order)
+            self.report.left_over += [_name(offer) for offer in offers.values() if offer.loaded]
 
+    def load_offer(self, offer: Offer, entry: OfferRow, order: int) -> None:
+        # Beside the fields: which hyperparameters were loaded, to tell one that was removed from a new one.
+        known = offer.loaded.get("keys", [])
+        existing = {row.key: row for row in offer.hyperparameters.all()} if offer.pk else {}
+        keys = [row.key for row in entry.hyperparameters]
+        values = {"order": order, "help_zh": entry.text.help_zh, "help_en": entry.text.help_en}
+        if self.bring(offer, values, beside={"keys": keys}):
+            offer.save()
+        for position, figures in enumerate(entry.hyperparameters, start=1):
+            key = figures.key
+            if key not in existing and key in known and not self.reset:
+                self.report.kept.append(f"{_name(offer)} {key}: removed")
+                continue
+            row = existing.get(key) or OfferedHyperparameter(offer=offer, key=key)
+            if self.bring(row, _figures(figures) | {"order": position}):
+                if row.pk:
+                    row.save()
+                else:
+                    self.new_hyperparameters.append(row)
+        for key in existing.keys() - set(keys):
+            self.remove(existing[key])
 
-def _remove_left_out(rows: Iterable[OfferedHyperparameter], report: Report, reset: bool) -> None:
-    """Remove hyperparameters that the files no longer have; an operator's own (never loaded) stay, and so do
-    changed ones."""
-    for row in rows:
-        is_unchanged = bool(row.loaded) and all(
-            getattr(row, name) == value for name, value in row.loaded.items()
-        )
-        if reset or is_unchanged:
-            report.removed.append(_name(row))
+    def remove(self, row: OfferedHyperparameter) -> None:
+        """Remove a hyperparameter that the files do not have, unless it is an operator's own (never loaded) or
+        an operator changed it."""
+        is_unchanged = row.loaded and all(getattr(row, name) == value for name, value in row.loaded.items())
+        if self.reset or is_unchanged:
+            self.report.removed.append(_name(row))
             row.delete()
         else:
-            report.kept.append(f"{_name(row)}: not in the data files")
+            self.report.kept.append(f"{_name(row)}: not in the data files")
+
+    def bring(self, row: Any, values: dict[str, Any], beside: dict[str, Any] | None = None) -> bool:
+        """Bring a row to `values` as far as operators left it alone, and note them (and `beside`) in `loaded`.
+        Says whether the row has to be saved."""
+        is_new = row.pk is None
+        changed = False
+        for name, value in values.items():
+            current = getattr(row, name)
+            if current == value:
+                continue
+            if is_new or self.reset or (name in row.loaded and row.loaded[name] == current):
+                setattr(row, name, value)
+                changed = True
+            else:
+                self.report.kept.append(f"{_name(row)}: {name}")
+        loaded = values | (beside or {})
+        if not (is_new or changed or row.loaded != loaded):
+            return False
+        row.loaded = loaded
+        _check(row)
+        if is_new:
+            self.report.created.append(_name(row))
+        elif changed:
+            self.report.updated.append(_name(row))
+        return True
 
 
 def _figures(entry: HyperparameterRow) -> dict[str, Any]:
@@ -130,33 +167,6 @@ def _figures(entry: HyperparameterRow) -> dict[str, Any]:
 
 def _values(source: object, *names: str) -> dict[str, Any]:
     return {name: getattr(source, name) for name in names}
-
-
-def _write(
-    row: Any, values: dict[str, Any], report: Report, reset: bool, beside: dict[str, Any] | None = None
-) -> None:
-    """Bring one row to `values` as far as operators left it alone, and remember them (and `beside`)."""
-    is_new = row.pk is None
-    changed = False
-    for name, value in values.items():
-        current = getattr(row, name)
-        if current == value:
-            continue
-        if is_new or reset or (name in row.loaded and row.loaded[name] == current):
-            setattr(row, name, value)
-            changed = True
-        else:
-            report.kept.append(f"{_name(row)}: {name}")
-    remembered = values | (beside or {})
-    if not is_new and not changed and row.loaded == remembered:
-        return
-    row.loaded = remembered
-    _check(row)
-    row.save()
-    if is_new:
-        report.created.append(_name(row))
-    elif changed:
-        report.updated.append(_name(row))
 
 
 def _check(row: models.Model) -> None:
