@@ -195,6 +195,11 @@ class Group:
     count: int
     shown: list[tuple[Problem, str]]
 
+    @property
+    def more(self) -> int:
+        """How many are not shown."""
+        return self.count - len(self.shown)
+
 
 def grouped(problems: Iterable[Problem], kinds: Mapping[str, int], limit: int = 20) -> list[Group]:
     """Groups problems by kind, errors first, then by count; each group shows its first `limit` places."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 
 from django.core.files.storage import default_storage
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from console.models import User
+from console.models import User, Workspace
 from datasets.models import Dataset, DatasetVersion, SourceFile, VersionState
 
 # States in which files may be uploaded; a version that is imported or published takes none.
@@ -33,6 +34,26 @@ def require_open(version: DatasetVersion) -> None:
         raise NotAllowed(_("A published version cannot be changed. Create a new version."))
     if version.state not in OPEN_STATES:
         raise NotAllowed(_("Files are being imported into this version. Wait until that has ended."))
+
+
+@transaction.atomic
+def create_dataset(workspace: Workspace, user: User, name: str, description: str = "") -> DatasetVersion:
+    """Creates a dataset with an empty V1; raises IntegrityError if the workspace has one of that name."""
+    dataset = Dataset.objects.create(workspace=workspace, name=name, description=description, created_by=user)
+    return DatasetVersion.objects.create(dataset=dataset, number=1, created_by=user)
+
+
+def create_sample_dataset(workspace: Workspace, user: User) -> DatasetVersion:
+    """Creates a dataset for the sample conversations, under the first name that is free."""
+    base = name = _("Sample conversations")
+    number = 1
+    while True:
+        if not workspace.datasets.filter(name=name).exists():
+            # Somebody else may take the name between the question and the row.
+            with suppress(IntegrityError):
+                return create_dataset(workspace, user, name)
+        number += 1
+        name = f"{base} {number}"
 
 
 @transaction.atomic

@@ -1,0 +1,90 @@
+"""Forms of the datasets pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
+from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from console.models import Workspace
+from datasets.formats import FORMATS
+from datasets.models import Dataset, VersionState
+from datasets.uploads import EXTENSIONS, check, max_file_bytes
+
+
+class FilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class FilesField(forms.FileField):
+    """Any number of data files; cleans to a list, empty where none was chosen."""
+
+    widget = FilesInput(attrs={"accept": ",".join(EXTENSIONS)})
+
+    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile]:
+        files = data if isinstance(data, list | tuple) else [data] if data else []
+        if not files and self.required:
+            raise ValidationError(self.error_messages["required"], code="required")
+        # One list of errors instead of FileField's first one: with many files all are worth knowing.
+        check(files)
+        return list(files)
+
+
+class UploadForm(forms.Form):
+    """Files of a version and the format they are read in."""
+
+    files = FilesField(
+        label=gettext_lazy("Files"), error_messages={"required": gettext_lazy("Choose a file first.")}
+    )
+    format = forms.ChoiceField(label=gettext_lazy("Format"), required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["files"].help_text = _(
+            ".jsonl or .json in UTF-8, several files at a time, up to %(size)s each."
+        ) % {"size": filesizeformat(max_file_bytes())}
+        self.fields["format"].choices = [  # type: ignore[attr-defined]
+            ("", _("Detect from the content")),
+            *((key, format_.label) for key, format_ in FORMATS.items()),
+        ]
+
+
+class DatasetForm(UploadForm, forms.ModelForm):
+    """A new dataset, with or without its first files."""
+
+    class Meta:
+        model = Dataset
+        fields = ("name", "description")
+        widgets = {
+            "name": forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"}),
+            "description": forms.Textarea(attrs={"rows": 3}),
+        }
+
+    field_order = ("name", "description", "files", "format")
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.instance.workspace = workspace
+        self.fields["files"].required = False
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if Dataset.objects.filter(workspace=self.instance.workspace, name=name).exists():
+            raise ValidationError(_("This workspace already has a dataset of that name."))
+        return name
+
+    def clean_description(self) -> str:
+        # Browsers send CR LF; each line end is one character to the person who wrote it.
+        return str(self.cleaned_data["description"]).replace("\r\n", "\n")
+
+
+class FilterForm(forms.Form):
+    """What the list shows; values that make no sense are ignored."""
+
+    q = forms.CharField(required=False)
+    state = forms.ChoiceField(choices=VersionState.choices, required=False)

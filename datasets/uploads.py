@@ -1,0 +1,85 @@
+"""Uploaded files on their way into the storage: what is accepted, where it goes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+from django.conf import settings
+from django.core.exceptions import SuspiciousFileOperation, ValidationError
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import UploadedFile
+from django.template.defaultfilters import filesizeformat
+from django.utils.text import get_valid_filename
+from django.utils.translation import gettext as _
+
+from datasets.models import DatasetVersion, SourceFile
+
+EXTENSIONS = (".jsonl", ".json")
+# Qianfan's limits for files from the user's own machine: up to 100 files, up to 1 GB each.
+MAX_FILES = 100
+DEFAULT_MAX_FILE_MB = 1024
+
+SAMPLE = Path(__file__).parent / "samples" / "assistant.jsonl"
+
+
+def max_file_bytes() -> int:
+    """The largest file that may be uploaded (setting DATASET_MAX_FILE_MB)."""
+    return int(getattr(settings, "DATASET_MAX_FILE_MB", DEFAULT_MAX_FILE_MB)) * 1024**2
+
+
+def check(files: Iterable[UploadedFile]) -> None:
+    """Raises ValidationError with one sentence for each file that is not accepted."""
+    files, errors = list(files), []
+    if len(files) > MAX_FILES:
+        errors.append(
+            _("At most %(limit)d files at a time; these are %(count)d.")
+            % {"limit": MAX_FILES, "count": len(files)}
+        )
+    for file in files:
+        params = {
+            "name": file.name,
+            "size": filesizeformat(file.size),
+            "limit": filesizeformat(max_file_bytes()),
+        }
+        if PurePath(file.name or "").suffix.lower() not in EXTENSIONS:
+            errors.append(_("“%(name)s” is neither a .jsonl nor a .json file.") % params)
+        elif not file.size:
+            errors.append(_("“%(name)s” is empty.") % params)
+        elif file.size > max_file_bytes():
+            errors.append(_("“%(name)s” has %(size)s; a file may have at most %(limit)s.") % params)
+    if errors:
+        raise ValidationError(errors)
+
+
+def store(version: DatasetVersion, files: Iterable[File]) -> list[SourceFile]:
+    """Writes files to the storage in pieces; returns their rows, not yet saved.
+
+    Each upload has names of its own, so that it never overwrites a file that an import reads.
+    """
+    batch = secrets.token_hex(4)
+    stored = []
+    for number, file in enumerate(files, 1):
+        name = PurePath(file.name or "").name
+        path = f"datasets/{version.uid}/source/{batch}-{number}-{_safe(name)}"
+        path = default_storage.save(path, file, max_length=300)
+        stored.append(SourceFile(version=version, name=name, path=path, size=file.size))
+    return stored
+
+
+def store_sample(version: DatasetVersion) -> list[SourceFile]:
+    """Writes the sample conversations that come with the console to the storage."""
+    with SAMPLE.open("rb") as file:
+        return store(version, [File(file, name=SAMPLE.name)])
+
+
+def _safe(name: str) -> str:
+    """A file name without anything that a file system or an address could take amiss."""
+    path = PurePath(name)
+    try:
+        # 60 Chinese characters are 180 bytes; a name may have 255.
+        return get_valid_filename(path.stem[:60]) + path.suffix.lower()
+    except SuspiciousFileOperation:
+        return "file" + path.suffix.lower()

@@ -1,0 +1,260 @@
+"""Pages of datasets and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.files.storage import default_storage
+from django.core.paginator import Paginator
+from django.db import IntegrityError
+from django.db.models import OuterRef, Subquery
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRedirect, HttpResponseStopPolling
+
+from console.access import current_workspace, get_visible, get_writable, memberships, writable_workspace
+from console.htmx import HtmxHttpRequest, wants_fragment
+from datasets import publishing
+from datasets.formats import FORMATS
+from datasets.forms import DatasetForm, FilterForm, UploadForm
+from datasets.models import Dataset, DatasetVersion, VersionState
+from datasets.preview import ROWS_A_PAGE, Rows
+from datasets.problems import error_count, grouped
+from datasets.uploads import store, store_sample
+
+PAGE_SIZE = 20
+
+
+@require_GET
+@login_required
+def dataset_list(request: HtmxHttpRequest) -> HttpResponse:
+    """The workspace's datasets, each with its latest version; the table alone for htmx."""
+    workspace = current_workspace(request)
+    query = FilterForm(request.GET)
+    query.is_valid()
+    q, state = query.cleaned_data.get("q", ""), query.cleaned_data.get("state", "")
+    latest = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by("-number")
+    found = Dataset.objects.filter(workspace=workspace).annotate(
+        latest_pk=Subquery(latest.values("pk")[:1]), latest_state=Subquery(latest.values("state")[:1])
+    )
+    if q:
+        found = found.filter(name__icontains=q)
+    if state:
+        found = found.filter(latest_state=state)
+    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    versions = DatasetVersion.objects.defer("problems").in_bulk([dataset.latest_pk for dataset in page])
+    rows = [(dataset, versions.get(dataset.latest_pk)) for dataset in page]
+    context = {
+        "nav": "datasets",
+        "page_obj": page,
+        "rows": rows,
+        "q": q,
+        "state": state,
+        "states": VersionState.choices,
+        "is_filtered": bool(q or state),
+        "is_importing": any(
+            version and version.state == VersionState.IMPORTING for _dataset, version in rows
+        ),
+    }
+    template = "datasets/_list_table.html" if wants_fragment(request) else "datasets/list.html"
+    return render(request, template, context)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def create(request: HtmxHttpRequest) -> HttpResponse:
+    """A new dataset with V1; files chosen in the same form are imported at once."""
+    workspace = writable_workspace(request)
+    form = DatasetForm(request.POST or None, request.FILES or None, workspace=workspace)
+    if request.method == "POST" and form.is_valid():
+        version = _create(request, form)
+        if version:
+            return _go(request, version)
+    context = {"nav": "datasets", "form": form, "formats": FORMATS.values()}
+    template = "datasets/_create_form.html" if wants_fragment(request) else "datasets/create.html"
+    return render(request, template, context, status=422 if form.errors else 200)
+
+
+def _create(request: HttpRequest, form: DatasetForm) -> DatasetVersion | None:
+    """Carries out a valid form; None, with an error at the field, if the name was taken meanwhile."""
+    data = form.cleaned_data
+    workspace = form.instance.workspace
+    try:
+        version = publishing.create_dataset(workspace, request.user, data["name"], data["description"])
+    except IntegrityError:
+        form.add_error("name", _("This workspace already has a dataset of that name."))
+        return None
+    if data["files"]:
+        publishing.start_import(version, store(version, data["files"]), data["format"])
+    return version
+
+
+@require_POST
+@login_required
+def create_from_sample(request: HtmxHttpRequest) -> HttpResponse:
+    """A new dataset from the sample conversations that come with the console."""
+    workspace = writable_workspace(request)
+    version = publishing.create_sample_dataset(workspace, request.user)
+    publishing.start_import(version, store_sample(version))
+    return _go(request, version)
+
+
+def _go(request: HtmxHttpRequest, version: DatasetVersion) -> HttpResponse:
+    """To the version's page, also from a form that htmx sent."""
+    address = reverse("datasets:version", args=[version.uid])
+    return HttpResponseClientRedirect(address) if wants_fragment(request) else redirect(address)
+
+
+@require_GET
+@login_required
+def detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """A dataset and its versions; the table alone for htmx, while one is imported."""
+    dataset = get_visible(Dataset.objects.select_related("workspace"), request.user, uid=uid)
+    versions = list(dataset.versions.defer("problems").select_related("created_by"))
+    context = {
+        "nav": "datasets",
+        "dataset": dataset,
+        "versions": versions,
+        "is_importing": any(version.state == VersionState.IMPORTING for version in versions),
+        "may_write": _may_write(request, dataset),
+    }
+    template = "datasets/_versions_table.html" if wants_fragment(request) else "datasets/detail.html"
+    return render(request, template, context)
+
+
+@require_POST
+@login_required
+def add_version(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """The next version of a dataset, empty."""
+    dataset = get_writable(Dataset.objects.select_related("workspace"), request.user, uid=uid)
+    return _go(request, publishing.new_version(dataset, request.user))
+
+
+@require_GET
+@login_required
+def version_page(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """One version: state, figures, problems, a page of its rows, what can be done with it."""
+    context = _version_context(request, _visible_version(request, uid))
+    return render(request, "datasets/version.html", context)
+
+
+@require_GET
+@login_required
+def import_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """How far the import is, asked again and again by the version's page until it has ended."""
+    version = _visible_version(request, uid)
+    context = _version_context(request, version) | {"is_poll": True}
+    response = render(request, "datasets/_version_panel.html", context)
+    if version.state != VersionState.IMPORTING:
+        response.status_code = HttpResponseStopPolling.status_code
+    return response
+
+
+@require_POST
+@login_required
+def upload(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Replaces the files of a version that is not published and imports them."""
+    version = _writable_version(request, uid)
+    form = UploadForm(request.POST, request.FILES)
+    try:
+        publishing.require_open(version)
+        if form.is_valid():
+            publishing.start_import(
+                version, store(version, form.cleaned_data["files"]), form.cleaned_data["format"]
+            )
+            return _go(request, version)
+    except publishing.NotAllowed as error:
+        form.add_error(None, str(error))
+    if wants_fragment(request):
+        return render(request, "datasets/_upload_form.html", {"version": version, "form": form}, status=422)
+    context = _version_context(request, version) | {"form": form}
+    return render(request, "datasets/version.html", context, status=422)
+
+
+@require_POST
+@login_required
+def accept(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Takes the good rows of a failed import and leaves the bad ones out."""
+    return _change(request, uid, publishing.accept_good_rows, _("The good rows were taken over."))
+
+
+@require_POST
+@login_required
+def retry(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Imports the version's files once more."""
+    return _change(request, uid, publishing.repeat_import, "")
+
+
+@require_POST
+@login_required
+def publish_version(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Makes a draft available for training."""
+    return _change(request, uid, publishing.publish, _("Published. Training jobs can use this version now."))
+
+
+def _change(
+    request: HtmxHttpRequest, uid: str, change: Callable[[DatasetVersion], None], success: str
+) -> HttpResponse:
+    """Carries out one change of state and says how it went."""
+    version = _writable_version(request, uid)
+    try:
+        change(version)
+    except publishing.NotAllowed as error:
+        messages.error(request, str(error))
+    else:
+        if success:
+            messages.success(request, success)
+    return _go(request, version)
+
+
+@require_GET
+@login_required
+def download(request: HtmxHttpRequest, uid: str) -> FileResponse:
+    """The canonical rows as a .jsonl file."""
+    version = _visible_version(request, uid)
+    if not version.rows_path:
+        raise Http404(_("This version has no rows."))
+    name = f"{version.dataset.name}-{version.label}.jsonl"
+    try:
+        file = default_storage.open(version.rows_path, "rb")
+    except FileNotFoundError as error:
+        raise Http404(_("The rows are no longer in the storage.")) from error
+    return FileResponse(file, as_attachment=True, filename=name, content_type="application/jsonl")
+
+
+def _visible_version(request: HttpRequest, uid: str) -> DatasetVersion:
+    versions = DatasetVersion.objects.select_related("dataset__workspace", "created_by")
+    return get_visible(versions, request.user, "dataset__workspace", uid=uid)
+
+
+def _writable_version(request: HttpRequest, uid: str) -> DatasetVersion:
+    versions = DatasetVersion.objects.select_related("dataset__workspace", "created_by")
+    return get_writable(versions, request.user, "dataset__workspace", uid=uid)
+
+
+def _may_write(request: HttpRequest, dataset: Dataset) -> bool:
+    """Whether the user may change things in the dataset's workspace, which need not be the current one."""
+    return any(item.can_write for item in memberships(request) if item.workspace_id == dataset.workspace_id)
+
+
+def _version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
+    may_write = _may_write(request, version.dataset)
+    return {
+        "nav": "datasets",
+        "version": version,
+        "dataset": version.dataset,
+        "files": list(version.files.all()),
+        "may_write": may_write,
+        "is_open": version.state in publishing.OPEN_STATES,
+        "error_count": error_count(version.problem_kinds),
+        "groups": grouped(version.problems, version.problem_kinds),
+        "page_obj": Paginator(Rows(version), ROWS_A_PAGE).get_page(request.GET.get("page")),
+        "form": UploadForm() if may_write else None,
+        "publish_url": reverse("datasets:publish", args=[version.uid]),
+    }
