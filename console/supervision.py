@@ -53,13 +53,14 @@ def console_programs(host: str, port: int) -> list[Program]:
 
 
 def write_configuration(path: Path, programs: list[Program]) -> None:
-    """Writes supervisord's configuration; every program logs to the terminal."""
+    """Writes supervisord's configuration; every program has a log of its own beside it, in log/."""
+    logs = path.parent / "log"
+    logs.mkdir(exist_ok=True)
     config = configparser.RawConfigParser()
     config["supervisord"] = {
         "nodaemon": "true",
-        "logfile": "/dev/null",
-        "logfile_maxbytes": "0",
-        "loglevel": "warn",
+        "logfile": str(logs / "supervisord.log"),
+        "loglevel": "info",
         "pidfile": str(path.with_suffix(".pid")),
         "silent": "true",
     }
@@ -75,8 +76,9 @@ def write_configuration(path: Path, programs: list[Program]) -> None:
             "stopasgroup": "true",
             "killasgroup": "true",
             "stopwaitsecs": str(program.stop_seconds),
-            "stdout_logfile": "/dev/fd/1",
-            "stdout_logfile_maxbytes": "0",
+            "stdout_logfile": str(logs / f"{program.name}.log"),
+            "stdout_logfile_maxbytes": "10MB",
+            "stdout_logfile_backups": "2",
             "redirect_stderr": "true",
         }
         if program.user:

@@ -43,10 +43,10 @@ class Command(BaseCommand):
         self.stdout.write("Starting …")
         if own_postgres:
             programs.append(embedded.postgres_program(postgres_dir))
+        sign_in = prepare(demo=not no_demo)
         if not embedded.configured("REDIS_URL"):
             programs.append(embedded.redis_program(embedded.var_dir() / "redis"))
             os.environ["REDIS_URL"] = (embedded.var_dir() / "redis" / "url").read_text()
-        sign_in = prepare(demo=not no_demo)
         if own_postgres:
             # From here on supervisord owns it, and starts it again should it be killed.
             embedded.stop_postgres(postgres_dir)
@@ -68,11 +68,14 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, stop)
         if wait_until_up(f"{url}healthz", process):
             self.stdout.write(self.style.SUCCESS(f"\n  Jingtiao is running at {url}"))
-            self.stdout.write(f"  {sign_in}\n  Ctrl-C stops everything.\n")
+            self.stdout.write(f"  {sign_in}")
+            self.stdout.write(f"  Logs are in {configuration.parent / 'log'}. Ctrl-C stops everything.\n")
         elif process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.wait()
-            raise CommandError("the web server did not answer; its messages stand above")
+            raise CommandError(
+                f"the web server did not answer; see its log in {configuration.parent / 'log'}"
+            )
         return process.wait()
 
 
