@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from catalog import rules
+from catalog import registry_admin, rules  # noqa: F401 -- registers the models of 我的模型
 from catalog.hyperparameters import HYPERPARAMETERS
 from catalog.models import BaseModel, ModelFamily, Offer, OfferedHyperparameter, WeightsKind
 from catalog.values import InvalidValue, Kind, Value, format_number, parse
@@ -199,7 +199,7 @@ class HyperparameterFormSet(BaseInlineFormSet):
         forms_by_key = {
             form.instance.key: form
             for form in self.forms
-            if form.instance.key and not (self.can_delete and self._should_delete_form(form))
+            if form.instance.key and not form.cleaned_data.get("DELETE")
         }
         errors = rules.together_errors([form.instance for form in forms_by_key.values()])
         for key, message in errors.items():

@@ -32,6 +32,7 @@ def model_list(request: HtmxHttpRequest) -> HttpResponse:
         models = models.filter(model_type=kind)
     newest = ModelVersion.objects.filter(model=OuterRef("pk")).order_by("-number")
     models = models.annotate(version_count=Count("versions"), newest_pk=Subquery(newest.values("pk")[:1]))
+    models = models.order_by("-created_at", "-pk")  # grouping has dropped the model's own order
     page = Paginator(models, PAGE_SIZE).get_page(request.GET.get("page"))
     versions = ModelVersion.objects.select_related("base_model").in_bulk([item.newest_pk for item in page])
     context = {

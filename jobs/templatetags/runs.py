@@ -75,14 +75,6 @@ def next_page(query: JobQuery, cursor: str) -> str:
 
 
 @register.filter
-def figure(value: float | None, digits: int = 4) -> str:
-    """A measured number with `digits` significant digits: 1.234, 5e-05; a dash for none."""
-    if value is None:
-        return "–"
-    return f"{value:.{digits}g}"
-
-
-@register.filter
 def failure_text(failure: dict[str, Any] | None) -> str:
     return messages.failure_text(failure)
 

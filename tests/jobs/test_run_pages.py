@@ -1,0 +1,418 @@
+"""The page of a run and its live parts: who sees what, progress, curves, log, stopping, sentences."""
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+from django.utils import timezone, translation
+
+from console.models import Membership, Role, Workspace
+from jobs import lifecycle, messages
+from jobs.curves import MAX_POINTS, thinned
+from jobs.log_tail import FIRST_BYTES, MAX_BYTES, log_path, read_log
+from jobs.models import Checkpoint, Metric, Publication, RunSource, RunState
+from jobs.presentation import setting_groups
+
+HTMX = {"headers": {"hx-request": "true"}}
+PARTS = ("run", "progress", "metrics", "log")
+
+
+def url(name: str, run) -> str:
+    return reverse(f"jobs:{name}", args=[run.uid])
+
+
+@pytest.fixture
+def running(make_run):
+    """Half way through, with what the trainer reported so far."""
+    return make_run(
+        RunState.RUNNING,
+        phase="training",
+        step=50,
+        total_steps=100,
+        epoch=1.5,
+        eta_seconds=75,
+        started_at=timezone.now() - timedelta(minutes=2),
+        attempt=1,
+        hyperparameters={"epoch": 3, "learningRate": 3e-4, "loggingSteps": 0},
+        resolved={
+            "epoch": {"value": 3, "origin": "user"},
+            "learningRate": {"value": 3e-4, "origin": "offer"},
+            "loggingSteps": {"value": 5, "origin": "trainer"},
+        },
+    )
+
+
+# --- Who ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_members_see_it_and_strangers_do_not(client, client_of, alice, bob, charlie, running, part):
+    for person, status in ((alice, 200), (bob, 200), (charlie, 404)):
+        assert client_of(person).get(url(part, running), **HTMX).status_code == status
+    assert client.get(url(part, running)).url.startswith(reverse("login"))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_are_for_reading_only(client_of, alice, running, part):
+    assert client_of(alice).post(url(part, running)).status_code == 405
+
+
+def test_stopping_a_running_run_asks_its_trainer_to_save(client_of, alice, running):
+    answer = client_of(alice).post(url("stop", running), follow=True)
+    running.refresh_from_db()
+    assert running.is_stopping
+    assert running.stop_requested_by == alice
+    assert "Saving a checkpoint and stopping" in answer.text
+    assert url("stop", running) not in answer.text
+
+
+def test_stopping_twice_is_told_and_changes_nothing(client_of, alice, running):
+    lifecycle.request_stop(running, alice)
+    answer = client_of(alice).post(url("stop", running), follow=True)
+    assert "already over or being stopped" in answer.text
+    assert running.timeline.filter(kind="stop_requested").count() == 1
+
+
+def test_only_members_who_write_may_stop(client_of, alice, bob, charlie, running):
+    assert client_of(bob).post(url("stop", running)).status_code == 403
+    assert client_of(charlie).post(url("stop", running)).status_code == 404
+    assert client_of(alice).get(url("stop", running)).status_code == 405
+    running.refresh_from_db()
+    assert running.stop_requested_at is None
+    assert url("stop", running) not in client_of(bob).get(url("run", running)).text
+
+
+def test_the_right_to_stop_is_that_of_the_runs_workspace(client_of, alice, running):
+    """Alice looks at a workspace where she only reads; the run is in one where she writes."""
+    other = Workspace.objects.create(name="A first one")
+    Membership.objects.create(user=alice, workspace=other, role=Role.VIEWER)
+    assert url("stop", running) in client_of(alice).get(url("run", running)).text
+
+
+# --- Progress ----------------------------------------------------------------------------------------------------
+
+
+def test_progress_says_where_the_run_is(client_of, alice, running):
+    Metric.objects.create(run=running, key="loss", step=49, value=2.5)
+    Metric.objects.create(run=running, key="loss", step=50, value=1.25)
+    page = client_of(alice).get(url("progress", running), **HTMX)
+    for part in ("Training", "50%", "50 / 100", "1 min 15 s", "1.25"):
+        assert part in page.text
+    assert 'hx-trigger="every 2s"' in page.text
+
+
+def test_without_htmx_the_progress_is_the_page(client_of, alice, running):
+    assert client_of(alice).get(url("progress", running)).url == url("run", running)
+
+
+def test_polling_ends_with_the_run_and_brings_the_end(client_of, alice, running):
+    client = client_of(alice)
+    seen = client.get(url("run", running)).context["token"]
+    running.state, running.finished_at = RunState.DONE, timezone.now()
+    running.save()
+    answer = client.get(url("progress", running), {"seen": seen}, **HTMX)
+    assert answer.status_code == 286
+    assert "100%" in answer.text
+    assert "hx-trigger" not in answer.text
+    assert 'id="run-badge" hx-swap-oob="true"' in answer.text
+
+
+def test_polling_goes_on_until_the_model_is_published(client_of, alice, running):
+    running.state, running.publication = RunState.DONE, Publication.PENDING
+    running.save()
+    assert client_of(alice).get(url("progress", running), **HTMX).status_code == 200
+
+
+def test_a_poll_brings_the_parts_beside_it_only_when_they_changed(client_of, alice, running):
+    client = client_of(alice)
+    seen = client.get(url("run", running)).context["token"]
+    assert "hx-swap-oob" not in client.get(url("progress", running), {"seen": seen}, **HTMX).text
+    Checkpoint.objects.create(run=running, step=40, path="c", size=2048, loss=1.5, created_at=timezone.now())
+    answer = client.get(url("progress", running), {"seen": seen}, **HTMX)
+    assert 'id="run-checkpoints" hx-swap-oob="true"' in answer.text
+    assert "2.0\xa0KB" in answer.text
+
+
+def test_a_waiting_run_says_how_many_are_before_it(client_of, alice, make_run):
+    make_run()
+    run = make_run()
+    assert "1 run is before it" in client_of(alice).get(url("run", run)).text
+
+
+def test_a_run_that_nobody_takes_says_whom_to_ask(client_of, alice, make_run):
+    run = make_run()
+    type(run).objects.update(created_at=timezone.now() - timedelta(minutes=5))
+    assert "ask an operator whether a training worker runs" in client_of(alice).get(url("run", run)).text
+
+
+def test_a_failed_run_says_what_to_do(client_of, alice, make_run):
+    failure = {"code": "out_of_memory", "params": {}, "message": "CUDA: 2 GiB missing"}
+    run = make_run(RunState.FAILED, failure=failure)
+    page = client_of(alice).get(url("run", run))
+    assert "Shorten the sequence length" in page.text
+    assert "CUDA: 2 GiB missing" in page.text
+
+
+def test_publication_is_shown_with_its_reason(client_of, alice, make_run):
+    note = {"code": "name_taken", "params": {"name": "<kefu>"}}
+    run = make_run(RunState.DONE, publication=Publication.SKIPPED, publication_note=note)
+    assert "A model named “&lt;kefu&gt;”" in client_of(alice).get(url("run", run)).text
+
+
+def test_the_page_takes_few_queries_whatever_a_run_has(
+    client_of, alice, running, make_version, django_assert_num_queries
+):
+    for step in range(30):
+        Checkpoint.objects.create(run=running, step=step, path="c", created_at=timezone.now())
+        lifecycle.note(running, "checkpoint", step=step, actor=alice)
+        RunSource.objects.create(run=running, version=make_version(1, name=f"data {step}"))
+    client = client_of(alice)
+    # session, user, run, newest metrics, token (timeline, checkpoints), offered hyperparameters, memberships,
+    # checkpoints, timeline, sources
+    with django_assert_num_queries(11):
+        client.get(url("run", running))
+
+
+# --- Configuration -----------------------------------------------------------------------------------------------
+
+
+def test_the_configuration_says_who_decided_each_value(running):
+    settings = {item.key: item for group in setting_groups(running) for item in group.settings}
+    assert [settings[key].origin for key in ("epoch", "learningRate", "loggingSteps")] == [
+        "user",
+        "offer",
+        "trainer",
+    ]
+    assert (settings["loggingSteps"].value, settings["loggingSteps"].asked) == ("5", "0")
+    assert settings["epoch"].asked == ""
+
+
+def test_before_the_trainer_speaks_the_offer_tells_defaults_from_choices(make_run):
+    run = make_run(hyperparameters={"epoch": 3, "learningRate": 3e-4})
+    settings = {item.key: item for group in setting_groups(run) for item in group.settings}
+    assert (settings["epoch"].origin, settings["learningRate"].origin) == ("user", "offer")
+
+
+# --- Curves ------------------------------------------------------------------------------------------------------
+
+
+def test_curves_are_series_of_points_after_a_cursor(client_of, alice, running):
+    client = client_of(alice)
+    Metric.objects.create(run=running, key="loss", step=1, value=3.0)
+    first = client.get(url("metrics", running)).json()
+    assert first["series"] == [{"key": "loss", "label": "Training loss", "points": [[1, 3.0]]}]
+    assert first["active"] is True
+    # The validation loss of a step comes after its training loss.
+    Metric.objects.create(run=running, key="eval_loss", step=1, value=3.5)
+    second = client.get(url("metrics", running), {"after": first["cursor"]}).json()
+    assert [(series["key"], series["points"]) for series in second["series"]] == [("eval_loss", [[1, 3.5]])]
+    nothing = client.get(url("metrics", running), {"after": second["cursor"]}).json()
+    assert (nothing["series"], nothing["cursor"]) == ([], second["cursor"])
+
+
+def test_curves_can_be_chosen_and_end_with_the_run(client_of, alice, make_run):
+    run = make_run(RunState.DONE)
+    for key in ("loss", "eval_loss", "grad_norm"):
+        Metric.objects.create(run=run, key=key, step=1, value=1)
+    found = client_of(alice).get(url("metrics", run), {"keys": "eval_loss,loss", "after": "nonsense"}).json()
+    assert [series["key"] for series in found["series"]] == ["eval_loss", "loss"]
+    assert found["active"] is False
+
+
+def test_curves_are_valid_json_without_nan(client_of, alice, running):
+    for step, value in enumerate((1.0, float("nan"), float("inf"), 2.0)):
+        Metric.objects.create(run=running, key="loss", step=step, value=value)
+    found = json.loads(client_of(alice).get(url("metrics", running)).text, parse_constant=pytest.fail)
+    assert found["series"][0]["points"] == [[0, 1.0], [3, 2.0]]
+
+
+@pytest.mark.parametrize("count", [MAX_POINTS + 1, 2 * MAX_POINTS - 1, 12_345])
+def test_thinning_keeps_ends_and_spikes(count):
+    points = [(step, float(step % 7)) for step in range(count)]
+    points[count // 3] = (count // 3, 99.0)
+    points[count // 2] = (count // 2, -99.0)
+    kept = thinned(points)
+    assert len(kept) <= MAX_POINTS
+    assert kept == sorted(set(kept))
+    assert {points[0], points[-1], (count // 3, 99.0), (count // 2, -99.0)} <= set(kept)
+
+
+def test_few_points_stay_as_they_are():
+    points = [(step, 1.0) for step in range(MAX_POINTS)]
+    assert thinned(points) == points
+
+
+# --- Log ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write_log(running):
+    """Returns a function that appends to the run's log."""
+    path = log_path(running)
+    path.parent.mkdir(parents=True)
+
+    def write(text: str | bytes) -> None:
+        with path.open("ab") as file:
+            file.write(text if isinstance(text, bytes) else text.encode())
+
+    return write
+
+
+def test_a_log_starts_with_its_end_from_the_beginning_of_a_line(running, write_log):
+    write_log("".join(f"line {number}\n" for number in range(20_000)))
+    piece = read_log(log_path(running))
+    assert piece.is_cut
+    assert piece.text.startswith("line ")
+    assert piece.text.endswith("line 19999\n")
+    assert len(piece.text) <= FIRST_BYTES
+
+
+def test_pieces_after_a_cursor_make_up_the_whole_file(running, write_log):
+    whole = "训练第一步\n" * 60_000
+    write_log(whole)
+    pieces, cursor = [], 0
+    while (piece := read_log(log_path(running), cursor)).end > cursor:
+        assert len(piece.text.encode()) <= MAX_BYTES
+        pieces.append(piece.text)
+        cursor = piece.end
+    assert "".join(pieces) == whole
+
+
+def test_half_a_character_waits_for_its_other_half(running, write_log):
+    write_log("ab训".encode()[:-1])
+    first = read_log(log_path(running), 0)
+    assert first.text == "ab"
+    write_log("训".encode()[-1:])
+    assert read_log(log_path(running), first.end).text == "训"
+
+
+def test_a_log_that_began_anew_is_read_from_its_end(running, write_log):
+    write_log("second start\n")
+    assert read_log(log_path(running), 10_000).text == "second start\n"
+
+
+def test_the_log_is_text_and_asks_for_more_while_the_run_is_active(client_of, alice, running, write_log):
+    write_log("<b>loss</b>\n")
+    client = client_of(alice)
+    answer = client.get(url("log", running), **HTMX)
+    assert "&lt;b&gt;loss" in answer.text
+    assert "?after=12" in answer.text
+    write_log("more\n")
+    more = client.get(url("log", running), {"after": 12}, **HTMX)
+    assert more.text.startswith("more\n")
+    assert "?after=17" in more.text
+    running.state = RunState.DONE
+    running.save()
+    assert client.get(url("log", running), {"after": 17}, **HTMX).text == ""
+
+
+def test_the_whole_log_can_be_downloaded(client_of, alice, running, write_log):
+    write_log("all of it\n")
+    answer = client_of(alice).get(url("log", running), {"download": ""})
+    assert b"".join(answer.streaming_content) == b"all of it\n"
+    assert answer["content-disposition"] == f'attachment; filename="{running.uid}.log"'
+
+
+def test_no_log_yet_is_no_error(client_of, alice, running):
+    client = client_of(alice)
+    assert client.get(url("log", running)).status_code == 200
+    assert client.get(url("log", running), {"download": ""}).status_code == 404
+
+
+# --- Sentences ---------------------------------------------------------------------------------------------------
+
+
+def test_a_known_code_is_a_sentence_with_its_params():
+    failure = {"code": "loss_not_finite", "params": {"step": 12}, "message": "stored"}
+    assert "at step 12" in messages.failure_text(failure)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"code": "from_the_future", "params": {}, "message": "The stored sentence."},
+        {"code": "loss_not_finite", "params": {}, "message": "The stored sentence."},
+        {"code": "loss_not_finite", "message": "The stored sentence."},
+    ],
+)
+def test_an_unknown_code_or_a_missing_param_falls_back_to_the_stored_sentence(failure):
+    assert messages.failure_text(failure) == "The stored sentence."
+    assert messages.failure_detail(failure) == ""
+
+
+def test_sentences_follow_the_readers_language(monkeypatch):
+    """The text is looked up when it is shown, not when the module is read."""
+    monkeypatch.setattr(translation._trans, "gettext", lambda text: f"[{translation.get_language()}] {text}")
+    failure = {"code": "no_gpu", "params": {}, "message": "stored"}
+    for language in ("en", "zh-hans"):
+        with translation.override(language):
+            assert messages.failure_text(failure).startswith(f"[{language}] The run asks for a GPU")
+
+
+def test_every_timeline_entry_reads_as_a_sentence(make_run, alice):
+    run = make_run()
+    samples = {
+        "started": {"host": "gpu-01", "device": "cuda"},
+        "taken_over": {"host": "gpu-02"},
+        "published": {"model": "kefu", "version": 2},
+    }
+    for kind in messages.TIMELINE:
+        entry = lifecycle.note(run, kind, **samples.get(kind, {"step": 7, "code": -9, "seconds": 1.5}))
+        text = messages.timeline_text(entry)
+        assert text != kind
+        assert "%(" not in text
+
+
+def test_codes_of_the_trainer_and_the_console_have_a_sentence(settings):
+    """A code that somebody adds without a text here would reach Chinese readers in English."""
+    known = {*messages.FAILURES, *messages.WARNINGS, *messages.PUBLICATION_NOTES}
+    raised = re.compile(r'(?:TrainingFailure|WeightsUnavailable|NotPublishable|\.warn)\(\s*"([a-z0-9_]+)"')
+    sources = (settings.BASE_DIR / "jobs").rglob("*.py")
+    found = {code for path in sources for code in raised.findall(path.read_text())}
+    assert len(found) > 10
+    assert found <= known, sorted(found - known)
+
+
+# --- Admin -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def operator(client_of, alice):
+    alice.is_staff = alice.is_superuser = True
+    alice.save()
+    return client_of(alice)
+
+
+def test_operators_see_runs_and_jobs_and_edit_nothing(operator, running):
+    for name, pk in (("run", running.pk), ("job", running.job.pk)):
+        assert operator.get(reverse(f"admin:jobs_{name}_changelist")).status_code == 200
+        change = reverse(f"admin:jobs_{name}_change", args=[pk])
+        assert operator.get(change).status_code == 200
+        assert operator.post(change, {"state": "Done"}).status_code == 403
+
+
+def test_operators_stop_runs(operator, alice, running, make_run):
+    done = make_run(RunState.DONE)
+    answer = operator.post(
+        reverse("admin:jobs_run_changelist"),
+        {"action": "stop", "_selected_action": [running.pk, done.pk]},
+        follow=True,
+    )
+    running.refresh_from_db()
+    assert running.stop_requested_by == alice
+    assert "1 run is being stopped." in answer.text
+    assert "1 run was already over" in answer.text
+
+
+def test_staff_without_the_right_to_change_runs_cannot_stop_them(client_of, bob, running):
+    bob.is_staff = True
+    bob.save()
+    bob.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client_of(bob).post(
+        reverse("admin:jobs_run_changelist"), {"action": "stop", "_selected_action": [running.pk]}
+    )
+    running.refresh_from_db()
+    assert running.stop_requested_at is None
