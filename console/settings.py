@@ -4,9 +4,11 @@ a newcomer needs no variable at all. The table in README.md lists them.
 
 import os
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 from django.utils.translation import gettext_lazy as _
 
@@ -31,6 +33,14 @@ def _secret_key() -> str:
         with os.fdopen(descriptor, "w") as file:
             file.write(get_random_secret_key())
     return path.read_text()
+
+
+def _package_dir(name: str) -> Path:
+    """Where an installed package lies, without importing it; raises ImproperlyConfigured if it is missing."""
+    found = find_spec(name)
+    if found is None or found.origin is None:
+        raise ImproperlyConfigured(f"the package {name} is not installed: make install")
+    return Path(found.origin).parent
 
 
 SECRET_KEY = _secret_key()
@@ -132,7 +142,11 @@ STORAGES = {
 }
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    # Chart.js comes in this package; the package itself (an admin theme) is not installed as an app.
+    ("chartjs", _package_dir("unfold") / "static" / "unfold" / "js" / "chart"),
+]
 # Uploads are written to disk as they arrive; never held in memory beyond this.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
