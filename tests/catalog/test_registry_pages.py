@@ -1,7 +1,6 @@
 """我的模型: who sees which models, what a version says, and its files."""
 
 import hashlib
-from contextlib import closing
 
 import pytest
 from django.core.files.base import ContentFile
@@ -83,12 +82,9 @@ def test_pages_are_for_the_workspace(client, client_of, alice, bob, charlie, mod
     urls = [
         reverse("models:detail", args=[model.uid]),
         reverse("models:version", args=[version.uid]),
-        reverse("models:file", args=[version.uid, "a.json"]),
     ]
     for url in urls:
-        for person, status in ((alice, 200), (bob, 200), (charlie, 404)):
-            with closing(client_of(person).get(url)) as answer:
-                assert answer.status_code == status
+        assert [client_of(person).get(url).status_code for person in (alice, bob, charlie)] == [200, 200, 404]
         assert client_of(alice).post(url).status_code == 405
         assert client.get(url).url.startswith(reverse("login"))
     assert client_of(charlie).get(LIST).context["rows"] == []
@@ -132,11 +128,18 @@ def test_the_code_on_the_version_page_is_python(client_of, alice, make_version):
     compile(code.replace("&quot;", '"'), "load.py", "exec")
 
 
-def test_files_come_as_they_were_published(client_of, alice, make_version):
+def test_files_come_as_they_were_published(client_of, bob, make_version):
     version = make_version("sub/model.safetensors")
-    answer = client_of(alice).get(reverse("models:file", args=[version.uid, "sub/model.safetensors"]))
+    answer = client_of(bob).get(reverse("models:file", args=[version.uid, "sub/model.safetensors"]))
     assert b"".join(answer.streaming_content) == WEIGHTS
     assert answer["content-disposition"] == 'attachment; filename="model.safetensors"'
+
+
+def test_files_are_for_the_workspace(client, client_of, alice, charlie, make_version):
+    url = reverse("models:file", args=[make_version("a.json").uid, "a.json"])
+    assert client_of(charlie).get(url).status_code == 404
+    assert client_of(alice).post(url).status_code == 405
+    assert client.get(url).url.startswith(reverse("login"))
 
 
 def test_only_files_of_a_ready_version_are_given(client_of, alice, make_version):
