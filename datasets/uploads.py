@@ -15,6 +15,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.text import get_valid_filename
 from django.utils.translation import gettext as _
 
+from datasets import publishing
 from datasets.models import DatasetVersion, SourceFile
 
 EXTENSIONS = (".jsonl", ".json")
@@ -54,25 +55,31 @@ def check(files: Iterable[UploadedFile]) -> None:
         raise ValidationError(errors)
 
 
-def store(version: DatasetVersion, files: Iterable[File]) -> list[SourceFile]:
-    """Writes files to the storage in pieces; returns their rows, not yet saved.
+def import_files(version: DatasetVersion, files: Iterable[File], format_key: str = "") -> None:
+    """Writes files to the storage in pieces and starts their import into the version.
 
-    Each upload has names of its own, so that it never overwrites a file that an import reads.
+    Raises publishing.NotAllowed if the version takes none; then nothing stays in the storage. Each upload has
+    names of its own, so that it never overwrites a file that an import reads.
     """
     batch = secrets.token_hex(4)
-    stored = []
-    for number, file in enumerate(files, 1):
-        name = PurePath(file.name or "").name
-        path = f"datasets/{version.uid}/source/{batch}-{number}-{_safe(name)}"
-        path = default_storage.save(path, file, max_length=300)
-        stored.append(SourceFile(version=version, name=name, path=path, size=file.size))
-    return stored
+    stored: list[SourceFile] = []
+    try:
+        for number, file in enumerate(files, 1):
+            name = PurePath(file.name or "").name
+            path = f"datasets/{version.uid}/source/{batch}-{number}-{_safe(name)}"
+            path = default_storage.save(path, file, max_length=300)
+            stored.append(SourceFile(name=name, path=path, size=file.size))
+        publishing.start_import(version, stored, format_key)
+    except BaseException:
+        for source in stored:
+            default_storage.delete(source.path)
+        raise
 
 
-def store_sample(version: DatasetVersion) -> list[SourceFile]:
-    """Writes the sample conversations that come with the console to the storage."""
+def import_sample(version: DatasetVersion) -> None:
+    """Starts the import of the sample conversations that come with the console."""
     with SAMPLE.open("rb") as file:
-        return store(version, [File(file, name=SAMPLE.name)])
+        import_files(version, [File(file, name=SAMPLE.name)])
 
 
 def _safe(name: str) -> str:

@@ -26,7 +26,7 @@ from datasets.forms import DatasetForm, FilterForm, UploadForm
 from datasets.models import Dataset, DatasetVersion, VersionState
 from datasets.preview import ROWS_A_PAGE, Rows
 from datasets.problems import error_count, grouped
-from datasets.uploads import store, store_sample
+from datasets.uploads import import_files, import_sample
 
 PAGE_SIZE = 20
 
@@ -91,7 +91,7 @@ def _create(request: HttpRequest, form: DatasetForm) -> DatasetVersion | None:
         form.add_error("name", _("This workspace already has a dataset of that name."))
         return None
     if data["files"]:
-        publishing.start_import(version, store(version, data["files"]), data["format"])
+        import_files(version, data["files"], data["format"])
     return version
 
 
@@ -101,7 +101,7 @@ def create_from_sample(request: HtmxHttpRequest) -> HttpResponse:
     """A new dataset from the sample conversations that come with the console."""
     workspace = writable_workspace(request)
     version = publishing.create_sample_dataset(workspace, request.user)
-    publishing.start_import(version, store_sample(version))
+    import_sample(version)
     return _go(request, version)
 
 
@@ -165,12 +165,11 @@ def upload(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     try:
         publishing.require_open(version)
         if form.is_valid():
-            publishing.start_import(
-                version, store(version, form.cleaned_data["files"]), form.cleaned_data["format"]
-            )
+            import_files(version, form.cleaned_data["files"], form.cleaned_data["format"])
             return _go(request, version)
     except publishing.NotAllowed as error:
-        form.add_error(None, str(error))
+        messages.error(request, str(error))
+        return _go(request, version)
     if wants_fragment(request):
         return render(request, "datasets/_upload_form.html", {"version": version, "form": form}, status=422)
     context = _version_context(request, version) | {"form": form}
