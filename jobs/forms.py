@@ -20,9 +20,17 @@ from catalog.hyperparameters import clean, visible_keys
 from catalog.models import ModelType, OfferedHyperparameter
 from catalog.values import InvalidValue, Kind, format_number, parse
 from console.models import Workspace
-from datasets.mixing import Source
+from datasets.mixing import TEST_ROWS, Source
 from datasets.models import DatasetVersion, VersionState
-from jobs.configuration import SPLIT_DEFAULT, Configuration, Problems, problems
+from jobs.configuration import (
+    MINIMUM_ROWS,
+    SAMPLING_RATE_RANGE,
+    SPLIT_DEFAULT,
+    SPLIT_RANGE,
+    Configuration,
+    Problems,
+    problems,
+)
 from jobs.hyperparameter_fields import (
     PREFIX,
     ShownHyperparameter,
@@ -85,7 +93,9 @@ class RunForm(forms.Form):
             "So many percent of every chosen dataset version are not trained on, but tested on."
         ),
         required=False,
-        widget=forms.NumberInput(attrs={"step": "any", "min": "0", "max": "50"}),
+        widget=forms.NumberInput(
+            attrs={"step": "any", "min": format_number(SPLIT_RANGE[0]), "max": format_number(SPLIT_RANGE[1])}
+        ),
     )
     test_source = forms.ChoiceField(label=gettext_lazy("Test set"), required=False)
     auto_publish = forms.BooleanField(
@@ -102,6 +112,11 @@ class RunForm(forms.Form):
         widget=forms.TextInput(attrs={"list": "model-names", "autocomplete": "off"}),
     )
 
+    # Limits that the page states.
+    minimum_rows = MINIMUM_ROWS
+    test_rows = TEST_ROWS
+    lowest_rate, highest_rate = map(format_number, SAMPLING_RATE_RANGE)
+
     def __init__(
         self,
         workspace: Workspace,
@@ -114,8 +129,8 @@ class RunForm(forms.Form):
         self.job = job
         self.submitted = submitted
         self.active_run = _active_run(job)
-        latest = _latest_run(job) if not typed else None
-        self.typed = typed or (typed_from(latest) if latest else QueryDict())
+        self.copied_from = None if typed else _latest_run(job)
+        self.typed = typed or (typed_from(self.copied_from) if self.copied_from else QueryDict())
         self.choice: ModelChoice = choose(
             self.typed,
             job.model_type if job else "",
@@ -324,6 +339,11 @@ class RunForm(forms.Form):
         return [(PREFIX + key, str(value)) for key, value in kept.items()]
 
     @property
+    def wrong_sections(self) -> set[str]:
+        """The sections of the page (their ids) that hold errors."""
+        return {section_of(name) for name in self.errors}
+
+    @property
     def source_rows(self) -> list[SourceRow]:
         chosen = {version.uid for version in self.chosen_versions}
         return [
@@ -335,6 +355,15 @@ class RunForm(forms.Form):
             )
             for version in self.published
         ]
+
+
+def section_of(field: str) -> str:
+    """The id of the section in which a field stands."""
+    if field in ("name", "type", "description"):
+        return "basics"
+    if field in ("family", "base_model", "method") or field.startswith(PREFIX):
+        return "training"
+    return "publish" if field in ("auto_publish", "model_name") else "data"
 
 
 def _active_run(job: Job | None) -> Run | None:

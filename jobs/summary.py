@@ -44,10 +44,6 @@ class Summary:
     missing: list[Missing]
 
     @property
-    def minimum_rows(self) -> int:
-        return MINIMUM_ROWS
-
-    @property
     def share(self) -> float:
         """All shares together, in percent."""
         return round(sum(line.share for line in self.lines), 1)
