@@ -18,7 +18,7 @@ from catalog.values import InvalidValue, Kind, Value, format_number, parse
 
 
 class CatalogueAdmin(admin.ModelAdmin):
-    """Texts wide enough to read; names of both languages beside each other."""
+    """Text areas small enough for two languages beside each other."""
 
     save_on_top = True
 
@@ -95,9 +95,9 @@ class OfferInline(admin.TabularInline):
 
 @admin.register(BaseModel)
 class BaseModelAdmin(CatalogueAdmin):
-    list_display = ("label", "family", "model_type", "runs_on", "is_stand_in", "is_bound", "enabled")
+    list_display = ("label", "family", "model_type", "runs_on", "is_bound", "enabled")
     list_editable = ("enabled",)
-    list_filter = ("enabled", BoundFilter, "family__model_type", "family", "architecture")
+    list_filter = ("enabled", BoundFilter, "family__model_type", "is_stand_in", "architecture", "family")
     list_select_related = ("family",)
     search_fields = ("name", "name_en", "runs_on", "description_zh", "description_en", "weights_location")
     inlines = (OfferInline,)
@@ -152,9 +152,9 @@ class PlainField(forms.CharField):
 class HyperparameterForm(forms.ModelForm):
     """Default and choices as plain text; the key's general texts show where the offer has none of its own."""
 
-    default = PlainField(label=_("default"))
+    default = PlainField(label=_("Default"))
     choices = PlainField(
-        label=_("choices"), required=False, help_text=_("With commas; instead of a minimum and a maximum.")
+        label=_("Choices"), required=False, help_text=_("With commas; instead of a minimum and a maximum.")
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -171,6 +171,9 @@ class HyperparameterForm(forms.ModelForm):
             }
             for name in ("minimum", "maximum"):
                 self.fields[name].help_text = gettext("The trainer's limits: %(low)s to %(high)s.") % limits
+                bound = getattr(self.instance, name)
+                if bound is not None and bound.is_integer():
+                    self.initial[name] = int(bound)  # shown as 50, not as 50.0
         else:
             self.fields["choices"].help_text = gettext("Any of: %(values)s.") % {
                 "values": ", ".join(entry.choice_values)

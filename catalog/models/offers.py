@@ -257,7 +257,7 @@ class OfferedHyperparameter(Loaded):
         ]
 
     def __str__(self) -> str:
-        return self.key
+        return f"{self.label} ({self.key})" if self.key in HYPERPARAMETERS else self.key
 
     @property
     def entry(self) -> Hyperparameter:
