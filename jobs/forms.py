@@ -7,9 +7,10 @@ that htmx swaps while somebody fills it in (typed, without complaints), and the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.http import QueryDict
@@ -55,7 +56,7 @@ class DescriptionField(forms.CharField):
     widget = forms.Textarea(attrs={"rows": 3})
 
     def to_python(self, value: Any) -> str:
-        return super().to_python(value).replace("\r\n", "\n")
+        return (super().to_python(value) or "").replace("\r\n", "\n")
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
         return {name: value for name, value in super().widget_attrs(widget).items() if name != "maxlength"}
@@ -68,7 +69,7 @@ class SourceRow:
     version: DatasetVersion
     is_chosen: bool
     rate: str
-    errors: list[str]
+    errors: Sequence[str]
 
 
 class RunForm(forms.Form):
@@ -157,7 +158,9 @@ class RunForm(forms.Form):
         raw = read_typed(self.typed, self.offered)
         shown_for = self.typed.get("offer", "")
         if self.is_shown_for_another_offer:
-            before = OfferedHyperparameter.objects.filter(offer=shown_for) if shown_for.isdecimal() else []
+            before = (
+                OfferedHyperparameter.objects.filter(offer=int(shown_for)) if shown_for.isdecimal() else []
+            )
             return carried_over(raw, self.offered, before)
         return raw if shown_for or self.submitted else carried_over(raw, self.offered)
 
@@ -187,7 +190,8 @@ class RunForm(forms.Form):
             label = _("Sampling rate of %(version)s") % {"version": version}
             self.fields[f"rate-{version.uid}"] = forms.CharField(label=label, required=False)
         options = [(version.uid, str(version)) for version in self.published]
-        self.fields["test_source"].choices = [("", _("Hold out a share of the training data")), *options]
+        split = ("", _("Hold out a share of the training data"))
+        cast(forms.ChoiceField, self.fields["test_source"]).choices = [split, *options]
         if self.job:
             del self.fields["name"], self.fields["type"], self.fields["description"]
 
@@ -351,7 +355,7 @@ class RunForm(forms.Form):
                 version=version,
                 is_chosen=version.uid in chosen,
                 rate=self.typed.get(f"rate-{version.uid}", "1"),
-                errors=self.errors.get(f"rate-{version.uid}", []) if self.submitted else [],
+                errors=[str(error) for error in self.errors.get(f"rate-{version.uid}", [])],
             )
             for version in self.published
         ]

@@ -1,5 +1,7 @@
 """创建训练作业 and 新建任务: one page, and the parts of it that follow from what is chosen."""
 
+from typing import Any
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -46,7 +48,7 @@ def panel(request: HtmxHttpRequest) -> HttpResponse:
     workspace = job.workspace if job else writable_workspace(request)
     part = request.htmx.target if request.htmx.target in PARTS else "training-config"
     form = RunForm(workspace, job, request.POST)
-    context = {"form": form, "job": job, "part": part, "template": PARTS[part]}
+    context: dict[str, Any] = {"form": form, "job": job, "part": part, "template": PARTS[part]}
     if part == "summary":
         context["summary"] = summarize(form)
     elif part == "publishing":
