@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
-from django.db.models import Count, OuterRef, Subquery
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.db.models import Count
+from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
@@ -30,14 +30,15 @@ def model_list(request: HtmxHttpRequest) -> HttpResponse:
         models = models.filter(name__icontains=q)
     if kind in ModelType.values:
         models = models.filter(model_type=kind)
-    newest = ModelVersion.objects.filter(model=OuterRef("pk")).order_by("-number")
-    models = models.annotate(version_count=Count("versions"), newest_pk=Subquery(newest.values("pk")[:1]))
-    models = models.order_by("-created_at", "-pk")  # grouping has dropped the model's own order
+    # Grouping drops the model's own order.
+    models = models.annotate(version_count=Count("versions")).order_by("-created_at", "-pk")
     page = Paginator(models, PAGE_SIZE).get_page(request.GET.get("page"))
-    versions = ModelVersion.objects.select_related("base_model").in_bulk([item.newest_pk for item in page])
+    newest = ModelVersion.objects.filter(model__in=list(page)).order_by("model_id", "-number")
+    newest = newest.distinct("model_id").select_related("base_model")
+    versions = {version.model_id: version for version in newest}
     context = {
         "page_obj": page,
-        "rows": [(model, versions.get(model.newest_pk)) for model in page],
+        "rows": [(model, versions.get(model.pk)) for model in page],
         "q": q,
         "type": kind,
         "types": ModelType.choices,
@@ -82,7 +83,7 @@ def version_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 
 @require_GET
 @login_required
-def version_file(request: HttpRequest, uid: str, name: str) -> FileResponse:
+def version_file(request: HtmxHttpRequest, uid: str, name: str) -> FileResponse:
     """One file of a version, as it was published."""
     found = ModelVersion.objects.filter(state=ModelVersionState.READY)
     version = get_visible(found, request.user, "model__workspace", uid=uid)

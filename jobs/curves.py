@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
+from django.core.paginator import Page, Paginator
 from django.db.models import OuterRef, Subquery
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -15,6 +16,7 @@ from jobs.models import Metric, Run
 
 # Of each series at most so many points leave the server: twice the width of a chart in pixels.
 MAX_POINTS = 1000
+STEPS_PER_PAGE = 100
 
 METRIC_LABELS: dict[str, str | Promise] = {
     "loss": _("Training loss"),
@@ -44,6 +46,32 @@ class Curves(TypedDict):
     active: bool
 
 
+def metric_label(key: str) -> str:
+    return str(METRIC_LABELS.get(key, key))
+
+
+def metric_order(key: str) -> tuple[int, str]:
+    """Sorts metrics as METRIC_LABELS lists them, unknown ones behind by name."""
+    known = list(METRIC_LABELS)
+    return (known.index(key) if key in known else len(known), key)
+
+
+def metric_table(run: Run, page: str | None) -> tuple[Page, list[str], list[tuple[int, list[float | None]]]]:
+    """The same numbers as the curves, unthinned, a page of steps at a time, newest first.
+
+    Returns the page, the keys of the columns, and a step with its values (None where it has none) a row.
+    """
+    own = Metric.objects.filter(run=run)
+    steps = own.order_by("-step").values_list("step", flat=True).distinct()
+    found = Paginator(steps, STEPS_PER_PAGE).get_page(page)
+    values = {
+        (step, key): value
+        for step, key, value in own.filter(step__in=list(found)).values_list("step", "key", "value")
+    }
+    keys = sorted({key for _step, key in values}, key=metric_order)
+    return found, keys, [(step, [values.get((step, key)) for key in keys]) for step in found]
+
+
 def last_value(key: str) -> Subquery:
     """The newest value of a metric, to annotate a queryset of runs with."""
     newest = Metric.objects.filter(run=OuterRef("pk"), key=key).order_by("-step")
@@ -66,8 +94,8 @@ def curves(run: Run, keys: Sequence[str] = (), after: int = 0) -> Curves:
         if math.isfinite(value):  # JSON has no NaN
             points[key].append((step, value))
     series: list[Series] = [
-        {"key": key, "label": str(METRIC_LABELS.get(key, key)), "points": thinned(sorted(points[key]))}
-        for key in (keys or sorted(points))
+        {"key": key, "label": metric_label(key), "points": thinned(sorted(points[key]))}
+        for key in (keys or sorted(points, key=metric_order))
         if key in points
     ]
     return {"series": series, "cursor": cursor, "active": run.is_active}

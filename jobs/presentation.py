@@ -47,14 +47,16 @@ def is_settled(run: Run) -> bool:
     return run.is_terminal and not (run.state == RunState.DONE and run.publication == Publication.PENDING)
 
 
-def version_token(run: Run) -> str:
-    """Changes whenever one of the parts beside the progress changes: state, timeline, checkpoints, publication.
+def state_token(run: Run) -> str:
+    """Changes when the run's buttons and its state's badge do."""
+    return f"{run.state}-stopping" if run.is_stopping else run.state
 
-    A poll that brings the newest token gets only the progress.
-    """
+
+def parts_token(run: Run) -> str:
+    """Changes when the parts beside the progress do: timeline, checkpoints, publication."""
     entry = run.timeline.aggregate(newest=Max("pk"))["newest"]
     saved = run.checkpoints.aggregate(count=Count("pk"), newest=Max("step"))
-    parts = (run.state, run.publication, int(run.is_stopping), entry, saved["count"], saved["newest"])
+    parts = (run.publication, entry, saved["count"], saved["newest"])
     return "-".join("" if part is None else str(part) for part in parts)
 
 

@@ -57,6 +57,15 @@ def steps_text(run: Run) -> str:
     return f"{number_format(run.step, force_grouping=True)} / {number_format(run.total_steps, force_grouping=True)}"
 
 
+@register.filter
+def epoch_text(run: Run) -> str:
+    """Epochs done of all, "1.5 / 3"; a dash before the first step."""
+    if not run.step:
+        return "–"
+    done, whole = number_format(run.epoch, 2), run.summary.get("epochs")
+    return f"{done} / {whole:g}" if whole else done
+
+
 @register.simple_tag
 def sort_link(query: JobQuery, key: str) -> dict[str, str]:
     """Where the head of the column `key` leads, and the order that the column has now (for aria-sort)."""

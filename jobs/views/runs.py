@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -15,11 +16,11 @@ from django_htmx.http import HttpResponseStopPolling
 from console.access import get_visible, get_writable
 from console.htmx import HtmxHttpRequest, wants_fragment
 from jobs import lifecycle
-from jobs.curves import curves
+from jobs.curves import curves, metric_label, metric_table
 from jobs.log_tail import log_path, read_log
 from jobs.messages import failure_detail
 from jobs.models import Run, RunState
-from jobs.presentation import is_settled, latest_metrics, runs_ahead, setting_groups, version_token
+from jobs.presentation import is_settled, latest_metrics, parts_token, runs_ahead, setting_groups, state_token
 from jobs.views.jobs import may_write
 
 WORKSPACE = "job__workspace"
@@ -37,7 +38,7 @@ def _runs() -> QuerySet[Run]:
 
 @require_GET
 @login_required
-def run_detail(request: HttpRequest, uid: str) -> HttpResponse:
+def run_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Everything about one run. The parts that change while it runs come again through `run_progress`."""
     run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
     context = {
@@ -54,13 +55,16 @@ def run_detail(request: HttpRequest, uid: str) -> HttpResponse:
 @require_GET
 @login_required
 def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
-    """The live part. `?seen=` is the token of the parts beside it; they come along when it has changed."""
+    """The live part. `?state=` and `?parts=` are the tokens that the page has; what they stand for comes along
+    only when it has changed (a question whether to stop, say, must not be swapped away while it is open)."""
     run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
     if not wants_fragment(request):
         return redirect("jobs:run", uid=run.uid)
     context = _live(run)
-    if request.GET.get("seen") != context["token"]:
-        context |= {**_beside(run), "out_of_band": True, "can_write": may_write(request, run.job)}
+    if request.GET.get("state") != context["state_token"]:
+        context |= {"with_state": True, "can_write": may_write(request, run.job)}
+    if request.GET.get("parts") != context["parts_token"]:
+        context |= {"with_parts": True, **_beside(run)}
     response = render(request, "jobs/_run_live.html", context)
     if is_settled(run):
         return HttpResponseStopPolling(response.content)
@@ -69,16 +73,27 @@ def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 
 @require_GET
 @login_required
-def run_metrics(request: HttpRequest, uid: str) -> HttpResponse:
-    """The curves as JSON; `?after=` is the cursor of the answer before, `?keys=loss,eval_loss` chooses."""
-    run = get_visible(Run.objects.all(), request.user, WORKSPACE, uid=uid)
+def run_metrics(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """The curves as JSON; `?after=` is the cursor of the answer before, `?keys=loss,eval_loss` chooses. With
+    `?table` the same numbers as a page."""
+    run = get_visible(Run.objects.select_related("job"), request.user, WORKSPACE, uid=uid)
+    if "table" in request.GET:
+        page, keys, rows = metric_table(run, request.GET.get("page"))
+        context = {
+            "run": run,
+            "page_obj": page,
+            "labels": map(metric_label, keys),
+            "rows": rows,
+            "nav": "jobs",
+        }
+        return render(request, "jobs/metrics.html", context)
     keys = [key for key in request.GET.get("keys", "").split(",") if key]
     return JsonResponse(curves(run, keys, _offset(request) or 0))
 
 
 @require_GET
 @login_required
-def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponseBase:
     """The end of the log; with `?after=` what came after that byte; with `?download` the whole file."""
     run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
     path = log_path(run)
@@ -99,7 +114,7 @@ def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 
 @require_POST
 @login_required
-def stop_run(request: HttpRequest, uid: str) -> HttpResponseRedirect:
+def stop_run(request: HtmxHttpRequest, uid: str) -> HttpResponseRedirect:
     """Asks the run to save a checkpoint and to end."""
     run = get_writable(_runs(), request.user, WORKSPACE, uid=uid)
     if lifecycle.request_stop(run, request.user):
@@ -123,7 +138,8 @@ def _live(run: Run) -> dict[str, Any]:
         "waits_long": run.state == RunState.WAITING
         and (now - run.created_at).total_seconds() > LONG_WAIT_SECONDS,
         "is_settled": is_settled(run),
-        "token": version_token(run),
+        "state_token": state_token(run),
+        "parts_token": parts_token(run),
     }
 
 

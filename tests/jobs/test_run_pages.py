@@ -92,6 +92,11 @@ def test_the_right_to_stop_is_that_of_the_runs_workspace(client_of, alice, runni
     assert url("stop", running) in client_of(alice).get(url("run", running)).text
 
 
+def tokens(page) -> dict[str, str]:
+    """What the page sends along with its polls."""
+    return {"state": page.context["state_token"], "parts": page.context["parts_token"]}
+
+
 # --- Progress ----------------------------------------------------------------------------------------------------
 
 
@@ -110,14 +115,14 @@ def test_without_htmx_the_progress_is_the_page(client_of, alice, running):
 
 def test_polling_ends_with_the_run_and_brings_the_end(client_of, alice, running):
     client = client_of(alice)
-    seen = client.get(url("run", running)).context["token"]
+    seen = tokens(client.get(url("run", running)))
     running.state, running.finished_at = RunState.DONE, timezone.now()
     running.save()
-    answer = client.get(url("progress", running), {"seen": seen}, **HTMX)
+    answer = client.get(url("progress", running), seen, **HTMX)
     assert answer.status_code == 286
     assert "100%" in answer.text
     assert "hx-trigger" not in answer.text
-    assert 'id="run-badge" hx-swap-oob="true"' in answer.text
+    assert 'id="run-badge" hx-swap-oob="innerHTML"' in answer.text
 
 
 def test_polling_goes_on_until_the_model_is_published(client_of, alice, running):
@@ -128,12 +133,14 @@ def test_polling_goes_on_until_the_model_is_published(client_of, alice, running)
 
 def test_a_poll_brings_the_parts_beside_it_only_when_they_changed(client_of, alice, running):
     client = client_of(alice)
-    seen = client.get(url("run", running)).context["token"]
-    assert "hx-swap-oob" not in client.get(url("progress", running), {"seen": seen}, **HTMX).text
+    seen = tokens(client.get(url("run", running)))
+    assert "hx-swap-oob" not in client.get(url("progress", running), seen, **HTMX).text
     Checkpoint.objects.create(run=running, step=40, path="c", size=2048, loss=1.5, created_at=timezone.now())
-    answer = client.get(url("progress", running), {"seen": seen}, **HTMX)
-    assert 'id="run-checkpoints" hx-swap-oob="true"' in answer.text
+    answer = client.get(url("progress", running), seen, **HTMX)
+    assert 'id="run-checkpoints" hx-swap-oob="innerHTML"' in answer.text
     assert "2.0\xa0KB" in answer.text
+    # The question whether to stop may be open.
+    assert 'id="run-stop"' not in answer.text
 
 
 def test_a_waiting_run_says_how_many_are_before_it(client_of, alice, make_run):
@@ -227,6 +234,22 @@ def test_curves_are_valid_json_without_nan(client_of, alice, running):
         Metric.objects.create(run=running, key="loss", step=step, value=value)
     found = json.loads(client_of(alice).get(url("metrics", running)).text, parse_constant=pytest.fail)
     assert found["series"][0]["points"] == [[0, 1.0], [3, 2.0]]
+
+
+def test_curves_come_in_the_order_of_their_meaning(client_of, alice, running):
+    for key in ("zzz", "eval_loss", "loss"):
+        Metric.objects.create(run=running, key=key, step=1, value=1)
+    found = client_of(alice).get(url("metrics", running)).json()
+    assert [series["key"] for series in found["series"]] == ["loss", "eval_loss", "zzz"]
+
+
+def test_the_numbers_are_there_as_a_table(client_of, alice, running):
+    for step in (1, 2):
+        Metric.objects.create(run=running, key="loss", step=step, value=step / 8)
+    Metric.objects.create(run=running, key="eval_loss", step=2, value=0.5)
+    page = client_of(alice).get(url("metrics", running), {"table": ""})
+    assert page.context["rows"] == [(2, [0.25, 0.5]), (1, [0.125, None])]
+    assert "Validation loss" in page.text
 
 
 @pytest.mark.parametrize("count", [MAX_POINTS + 1, 2 * MAX_POINTS - 1, 12_345])
