@@ -16,8 +16,7 @@ import psutil
 from django.conf import settings
 from filelock import FileLock, Timeout
 
-from catalog.hyperparameters import clean
-from catalog.models import Offer
+from catalog.models import OfferedHyperparameter
 from datasets.mixing import TEST_ROWS, Source, mixed_rows, plan
 from datasets.rows import iter_rows
 from jobs.models import Run
@@ -67,10 +66,8 @@ def prepare(run: Run) -> Path:
 
 def _settings(run: Run) -> dict[str, Setting]:
     """The run's hyperparameters, each with who chose it: the user, or the offer's default."""
-    offer = Offer.objects.filter(base_model=run.base_model, method=run.method).first()
-    defaults: dict[str, Any] = {}
-    if offer is not None:
-        defaults, _errors = clean(list(offer.hyperparameters.all()), {})
+    offered = OfferedHyperparameter.objects.filter(offer__base_model=run.base_model, offer__method=run.method)
+    defaults: dict[str, Any] = {item.key: item.default for item in offered}
     return {
         key: Setting(value=value, origin="offer" if key in defaults and defaults[key] == value else "user")
         for key, value in run.hyperparameters.items()

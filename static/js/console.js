@@ -98,7 +98,8 @@ document.addEventListener("click", (event) => {
   if (!target) return;
   if (target.dataset.dialog) {
     const dialog = document.getElementById(target.dataset.dialog);
-    if (!dialog.open) dialog.showModal();
+    // A browser that knows invoker commands opens it by itself.
+    if (!target.commandForElement && !dialog.open) dialog.showModal();
   } else if ("dialogClose" in target.dataset) {
     target.closest("dialog").close();
   } else if ("toastClose" in target.dataset) {
