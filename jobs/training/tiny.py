@@ -22,6 +22,8 @@ from typing import Any  # noqa: E402
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
+FIRST_BYTE = 3 + len(ROLES)  # the tokenizer's 256 single bytes come after its special tokens
+
 TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"
@@ -121,7 +123,12 @@ def make_config(architecture: str, vocabulary: int, hidden: int) -> Any:
         "mistral": lambda: MistralConfig(**sizes, sliding_window=4096),
         "mixtral": lambda: MixtralConfig(**sizes, num_local_experts=4, num_experts_per_tok=2),
         "bloom": lambda: BloomConfig(
-            vocab_size=vocabulary, hidden_size=hidden, n_layer=2, n_head=heads, tie_word_embeddings=False, **ids
+            vocab_size=vocabulary,
+            hidden_size=hidden,
+            n_layer=2,
+            n_head=heads,
+            tie_word_embeddings=False,
+            **ids,
         ),
         "glm": lambda: GlmConfig(**sizes, **head, attention_bias=True),
     }
@@ -131,21 +138,29 @@ def make_config(architecture: str, vocabulary: int, hidden: int) -> Any:
 ARCHITECTURES = ("llama", "ernie4_5", "ernie4_5_moe", "mistral", "mixtral", "bloom", "glm")
 
 
-def pretrain(model: Any, rows: list[list[int]], steps: int, batch: int = 16) -> float:
-    """Plain language modelling on the texts; returns the last loss. Uses torch's seeded generator."""
+def pretrain(
+    model: Any, rows: list[list[int]], steps: int, *, learning_rate: float, noise: float, batch: int = 16
+) -> float:
+    """Language modelling on the texts; returns the last loss. Draws from torch's seeded generator.
+
+    `noise` is the share of targets that are replaced by random bytes.
+    """
     import torch
     from torch.nn import functional
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=max(1, steps))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max(1, steps))
     loss = torch.zeros(())
     model.train()
     for _ in range(steps):
-        chosen = [rows[i] for i in torch.randint(len(rows), (batch,)).tolist()]
+        chosen = [rows[index] for index in torch.randint(len(rows), (batch,)).tolist()]
         width = max(map(len, chosen))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in chosen])
+        targets = ids[:, 1:].clone()
+        is_noise = (torch.rand(targets.shape) < noise) & (targets != 0)
+        targets[is_noise] = torch.randint(FIRST_BYTE, FIRST_BYTE + 256, (int(is_noise.sum()),))
         logits = model(input_ids=ids, attention_mask=(ids != 0).long(), use_cache=False).logits
-        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
+        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten(), ignore_index=0)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -154,29 +169,27 @@ def pretrain(model: Any, rows: list[list[int]], steps: int, batch: int = 16) -> 
     return loss.item()
 
 
-def sharpen(model: Any, gain: float) -> None:
-    """Multiply what goes into the linear layers by `gain` and divide their weights by it: the same function, but
-    a step of AdamW, which has the size of the learning rate whatever the weights are, moves it `gain` times as far.
+NORMS = ("input_layernorm", "post_attention_layernorm", "norm", "ln_f")
+READERS = ("q_proj", "k_proj", "v_proj", "query_key_value", "gate_proj", "up_proj", "gate_up_proj")
+READERS += ("dense_h_to_4h", "gate", "lm_head")
 
-    Catalogue learning rates are made for models of billions of parameters, where thousands of small changes add up
-    in every sum. A tiny model has a hundred terms in a sum and would not seem to learn at all.
+
+def sharpen(model: Any, gain: float) -> None:
+    """Multiply what the norms put out by `gain` and divide the weights that read it by the same: the function is
+    unchanged, but a step of AdamW, which is as long as the learning rate whatever the weights are, moves it
+    `gain` times as far.
+
+    Catalogue learning rates are made for billions of parameters, where thousands of small changes add up in every
+    sum. A tiny model has a hundred terms in a sum, and at these rates it would not seem to learn at all.
     """
     import torch
-    from torch import nn
 
     with torch.no_grad():
-        for name, module in model.named_modules():
-            if "norm" in name.rpartition(".")[2] or name.endswith(("ln_f", "word_embeddings_layernorm")):
-                module.weight *= gain
-                if getattr(module, "bias", None) is not None:
-                    module.bias *= gain
-        embeddings = model.get_input_embeddings()
         for name, parameter in model.named_parameters():
-            owner = model.get_submodule(name.rpartition(".")[0])
-            print(name, tuple(parameter.shape)) if False else None
-            if owner is embeddings:
-                continue
-            if isinstance(owner, nn.Linear) and name.endswith("weight"):
+            parts = name.removesuffix(".weight").removesuffix(".bias").split(".")
+            if parts[-1] in NORMS:
+                parameter *= gain
+            elif parts[-1] in READERS and not name.endswith(".bias"):
                 parameter /= gain
 
 
@@ -187,21 +200,29 @@ def make(
     seed: int = 0,
     *,
     vocabulary: int = 1024,
-    hidden: int = 64,
-    steps: int = 100,
-    gain: float = 1.0,
+    hidden: int = 128,
+    steps: int = 300,
+    gain: float = 64,
 ) -> None:
-    """Write the model directory. Prints what was made."""
-    import torch
-    from transformers import AutoModelForCausalLM, set_seed
+    """Write the model directory and print what was made.
 
+    The base learns the language from single messages, and then for a moment to expect random bytes. So there is
+    something to see in a first fine-tuning: it unlearns the bytes within about ten steps, then learns to reply.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, logging, set_seed
+
+    logging.disable_progress_bar()
     torch.set_num_threads(1)
     conversations = read_texts(texts)
     tokenizer = make_tokenizer(conversations, vocabulary)
     set_seed(seed)
-    model = AutoModelForCausalLM.from_config(make_config(architecture, len(tokenizer), hidden), dtype=torch.float32)
+    config = make_config(architecture, len(tokenizer), hidden)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     rows = [tokenizer(text)["input_ids"][:128] for text in plain_texts(conversations)]
-    loss = pretrain(model, rows, steps)
+    loss = pretrain(model, rows, steps, learning_rate=3e-3, noise=0)
+    pretrain(model, rows, steps // 8, learning_rate=1e-3, noise=0.8)
+    sharpen(model, gain)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     print(f"{output}: {type(model).__name__}, {model.num_parameters():,} parameters, loss {loss:.2f}")
@@ -218,10 +239,12 @@ def main() -> None:
     parser.add_argument("--architecture", choices=ARCHITECTURES, required=True)
     parser.add_argument("--texts", type=Path, required=True, help="JSON Lines of conversations")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=100, help="steps of pre-training; 0 leaves random weights")
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--vocabulary", type=int, default=1024)
-    parser.add_argument("--gain", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=300, help="of pre-training; 0 leaves random weights")
+    parser.add_argument("--hidden", type=int, default=128, help="width of the model")
+    parser.add_argument("--vocabulary", type=int, default=1024, help="at most so many tokens")
+    parser.add_argument(
+        "--gain", type=float, default=64, help="see sharpen(); 1 leaves the weights as they are"
+    )
     options = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
     make(
