@@ -3,11 +3,14 @@
 from django.http import HttpRequest
 from django_htmx.middleware import HtmxDetails
 
+from console.models import User
+
 
 class HtmxHttpRequest(HttpRequest):
-    """A request that went through HtmxMiddleware."""
+    """A request of a signed-in person (`login_required`) that went through HtmxMiddleware."""
 
     htmx: HtmxDetails
+    user: User
 
 
 def wants_fragment(request: HtmxHttpRequest) -> bool:
