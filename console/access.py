@@ -3,7 +3,7 @@
 Strangers get 404 (they must not learn that the object exists), viewers who try to change something 403.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
@@ -68,7 +68,7 @@ def get_writable(queryset: QuerySet[M], user: User, path: str = "workspace", **l
     Raises Http404 outside the user's workspaces and PermissionDenied for viewers.
     """
     found = get_visible(queryset, user, path, **lookup)
-    workspace: Model = found
+    workspace: Any = found
     for step in path.split("__"):
         workspace = getattr(workspace, step)
     membership = Membership.objects.get(user=user, workspace=workspace)

@@ -49,6 +49,14 @@ def integer(name: str, default: int, minimum: int | None = None) -> int:
     return number
 
 
+def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    """Returns one of the given words; raises ImproperlyConfigured for any other."""
+    value = text(name, default)
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
 def words(name: str, default: str = "") -> list[str]:
     """Returns a comma-separated list without empty items."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]

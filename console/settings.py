@@ -162,7 +162,7 @@ WEIGHTS_DIR = Path(env.text("WEIGHTS_DIR", str(VAR_DIR / "weights"))).resolve()
 TRAINING_SLOTS = env.integer("TRAINING_SLOTS", 1, minimum=1)
 # Threads a trainer may use; 0 leaves it to torch.
 TRAINER_THREADS = env.integer("TRAINER_THREADS", 0, minimum=0)
-TRAINER_DEVICE = env.text("TRAINER_DEVICE", "auto")
+TRAINER_DEVICE = env.choice("TRAINER_DEVICE", "auto", ("auto", "cpu", "cuda"))
 # The interpreter that has the training libraries.
 TRAINER_PYTHON = env.text("TRAINER_PYTHON", "")
 # A follower that has not reported for so long is taken for dead and its run is given to another.

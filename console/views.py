@@ -51,7 +51,7 @@ def set_language(request: HttpRequest) -> HttpResponse:
 def set_theme(request: HttpRequest) -> HttpResponse:
     """Remembers light, dark or the system's choice."""
     form = ThemeForm(request.POST)
-    if form.is_valid():
+    if form.is_valid() and isinstance(request.user, User):
         User.objects.filter(pk=request.user.pk).update(theme=form.cleaned_data["theme"])
     return _back(request)
 

@@ -38,7 +38,7 @@ class FilesField(forms.FileField):
 class UploadForm(forms.Form):
     """Files of a version and the format they are read in."""
 
-    files = FilesField(
+    files = FilesField(  # type: ignore[assignment]  # the form's own `files` is not used
         label=gettext_lazy("Files"), error_messages={"required": gettext_lazy("Choose a file first.")}
     )
     format = forms.ChoiceField(label=gettext_lazy("Format"), required=False)

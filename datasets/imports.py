@@ -34,6 +34,7 @@ from datasets.formats.base import Format, RowError, cut, turns
 from datasets.models import DatasetVersion, SourceFile, VersionState
 from datasets.problems import Problem, error_count, excerpt
 from datasets.reading import Record, Unreadable, records
+from datasets.storage import seekable
 
 logger = logging.getLogger(__name__)
 
@@ -160,8 +161,8 @@ class _Result:
         """Reads every source file; raises _ClaimLost."""
         for source in self.version.files.all():
             try:
-                with default_storage.open(source.path, "rb") as file:
-                    self._read_file(source, file.file)
+                with seekable(source.path) as file:
+                    self._read_file(source, file)
             except FileNotFoundError:
                 self._problem(source, "file_missing")
             self.passed += source.size

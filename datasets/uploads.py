@@ -42,14 +42,14 @@ def check(files: Iterable[UploadedFile]) -> None:
     for file in files:
         params = {
             "name": file.name,
-            "size": filesizeformat(file.size),
+            "size": filesizeformat(file.size or 0),
             "limit": filesizeformat(max_file_bytes()),
         }
         if PurePath(file.name or "").suffix.lower() not in EXTENSIONS:
             errors.append(_("“%(name)s” is neither a .jsonl nor a .json file.") % params)
         elif not file.size:
             errors.append(_("“%(name)s” is empty.") % params)
-        elif file.size > max_file_bytes():
+        elif (file.size or 0) > max_file_bytes():
             errors.append(_("“%(name)s” has %(size)s; a file may have at most %(limit)s.") % params)
     if errors:
         raise ValidationError(errors)

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
 from django.db import IntegrityError
 from django.db.models import OuterRef, Subquery
@@ -26,6 +25,7 @@ from datasets.forms import DatasetForm, FilterForm, UploadForm
 from datasets.models import Dataset, DatasetVersion, VersionState
 from datasets.preview import ROWS_A_PAGE, Rows
 from datasets.problems import error_count, grouped
+from datasets.storage import stream
 from datasets.uploads import import_files, import_sample
 
 PAGE_SIZE = 20
@@ -221,7 +221,7 @@ def download(request: HtmxHttpRequest, uid: str) -> FileResponse:
         raise Http404(_("This version has no rows."))
     name = f"{version.dataset.name}-{version.label}.jsonl"
     try:
-        file = default_storage.open(version.rows_path, "rb")
+        file = stream(version.rows_path)
     except FileNotFoundError as error:
         raise Http404(_("The rows are no longer in the storage.")) from error
     return FileResponse(file, as_attachment=True, filename=name, content_type="application/jsonl")

@@ -57,7 +57,7 @@ def prepare(run: Run) -> Path:
             ),
             data=data,
             hyperparameters=_settings(run),
-            device=settings.TRAINER_DEVICE,
+            device=settings.TRAINER_DEVICE,  # type: ignore[arg-type]  (checked by env.choice)
             threads=settings.TRAINER_THREADS or None,
         ),
     )

@@ -83,7 +83,7 @@ def _target(run: Run) -> Model:
         if not created:
             raise NotPublishable("name_taken", name=run.publish_name)
         return model
-    existing = models.filter(pk=run.publish_model_id).first()
+    existing = models.filter(expected_runs=run).first()
     if existing is None:
         raise NotPublishable("model_deleted", name=run.publish_name)
     return existing

@@ -19,6 +19,7 @@ import json  # noqa: E402
 import os  # noqa: E402
 from typing import Any  # noqa: E402
 
+CONTEXT = 64  # tokens of a message that pre-training looks at
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
@@ -219,7 +220,7 @@ def make(
     set_seed(seed)
     config = make_config(architecture, len(tokenizer), hidden)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    rows = [tokenizer(text)["input_ids"][:128] for text in plain_texts(conversations)]
+    rows = [tokenizer(text)["input_ids"][:CONTEXT] for text in plain_texts(conversations)]
     loss = pretrain(model, rows, steps, learning_rate=3e-3, noise=0)
     pretrain(model, rows, steps // 8, learning_rate=1e-3, noise=0.8)
     sharpen(model, gain)

@@ -63,7 +63,9 @@ def test_from_sample_data_to_a_published_model(open_page, alice: User, catalogue
     page.get_by_role("button", name="Start training").click()
 
     expect(page).to_have_url(re.compile("/sft/runs/task-"))
-    expect(page.locator("h1 ~ .badge, .page-header .badge").filter(has_text="Done")).to_be_visible(timeout=120_000)
+    expect(page.locator("h1 ~ .badge, .page-header .badge").filter(has_text="Done")).to_be_visible(
+        timeout=120_000
+    )
     run = Run.objects.get()
     assert run.state == RunState.DONE
     expect(page.locator("canvas").first).to_be_visible()

@@ -25,7 +25,9 @@ def test_a_complete_configuration_may_start(workspace, configuration):
     assert problems(workspace, configuration) == {}
 
 
-@pytest.mark.parametrize(("rows", "rate", "allowed"), [(100, 1, True), (99, 1, False), (50, 2, True), (10, 9.9, False)])
+@pytest.mark.parametrize(
+    ("rows", "rate", "allowed"), [(100, 1, True), (99, 1, False), (50, 2, True), (10, 9.9, False)]
+)
 def test_at_least_100_rows_after_sampling(workspace, configuration, make_version, rows, rate, allowed):
     configuration.sources = [Source(make_version(rows, name="small"), rate)]
     assert ("sources" not in problems(workspace, configuration)) is allowed

@@ -26,7 +26,10 @@ def test_metrics_and_offset_are_stored_together(run):
     progress.store(run, [metrics(1, loss=4.0, learning_rate=1e-4)], 90)
     run.refresh_from_db()
     assert run.events_offset == 90
-    assert {(m.key, m.step, m.value) for m in run.metrics.all()} == {("loss", 1, 4.0), ("learning_rate", 1, 1e-4)}
+    assert {(m.key, m.step, m.value) for m in run.metrics.all()} == {
+        ("loss", 1, 4.0),
+        ("learning_rate", 1, 1e-4),
+    }
 
 
 def test_a_step_reported_again_after_a_resume_is_no_second_point(run):
@@ -49,13 +52,17 @@ def test_progress_and_phase_are_kept_on_the_run(run):
 
 
 def test_checkpoints_come_and_go(run):
-    saved = [event("checkpoint", step=n, path=f"checkpoints/checkpoint-{n}", bytes=5, loss=1.0) for n in (10, 20)]
+    saved = [
+        event("checkpoint", step=n, path=f"checkpoints/checkpoint-{n}", bytes=5, loss=1.0) for n in (10, 20)
+    ]
     progress.store(run, [*saved, event("checkpoint_removed", step=10)], 1)
     assert [c.step for c in run.checkpoints.all()] == [20]
 
 
 def test_the_terminal_event_is_returned(run):
-    done = event("done", step=5, metrics={"loss": 1.0}, output="output", bytes=1, seconds=2.0, early_stopped=False)
+    done = event(
+        "done", step=5, metrics={"loss": 1.0}, output="output", bytes=1, seconds=2.0, early_stopped=False
+    )
     assert progress.store(run, [metrics(5, loss=1.0), done], 1) == done
     assert run.summary["result"]["metrics"] == {"loss": 1.0}
 
