@@ -142,7 +142,7 @@ class RunForm(forms.Form):
         )
         self.raw = self._raw_hyperparameters()
         self.visible = visible_keys(self.offered, self.raw)
-        super().__init__(self.typed if submitted else None, initial=self._initial())
+        super().__init__(self._completed() if submitted else None, initial=self._initial())
         self._add_dependent_fields()
 
     # --- What was typed ------------------------------------------------------------------------------------
@@ -169,6 +169,15 @@ class RunForm(forms.Form):
         """Whether the hyperparameters that were on the screen belong to another model or method."""
         shown_for = self.typed.get("offer", "")
         return bool(shown_for and self.choice.offer and shown_for != str(self.choice.offer.pk))
+
+    def _completed(self) -> QueryDict:
+        """What was typed, with the values that hold where nothing was: a form that comes back shows them."""
+        data = self.typed.copy()
+        data.setdefault("split_ratio", format_number(SPLIT_DEFAULT))
+        for item in self.offered:
+            text = as_text(self.raw.get(item.key, item.default))
+            data.setlist(PREFIX + item.key, text if isinstance(text, list) else [text])
+        return data
 
     def _initial(self) -> dict[str, Any]:
         typed = self.typed
@@ -233,9 +242,9 @@ class RunForm(forms.Form):
         values, complaints = clean(self.offered, self.raw)
         errors |= {PREFIX + key: [message] for key, message in complaints.items()}
         return Configuration(
-            name=self.job.name if self.job else typed.get("name", "").strip(),
+            name=self.job.name if self.job else self._text("name"),
             model_type=self.choice.model_type,
-            description=typed.get("description", "").strip().replace("\r\n", "\n"),
+            description=self._text("description").replace("\r\n", "\n"),
             job=self.job,
             base_model=base_model,
             method=method,
@@ -244,9 +253,13 @@ class RunForm(forms.Form):
             split_ratio=self._read_number("split_ratio", format_number(SPLIT_DEFAULT), errors) or 0.0,
             test_version=self._read_test_version(errors),
             auto_publish=bool(typed.get("auto_publish")),
-            model_name=typed.get("model_name", "").strip(),
+            model_name=self._text("model_name"),
             errors=errors,
         )
+
+    def _text(self, name: str) -> str:
+        """A typed text as fields clean it; without NUL, which PostgreSQL cannot even be asked for."""
+        return self.typed.get(name, "").replace("\0", "").strip()
 
     def _stale_choice(self) -> str:
         """Why the submitted model is not the one on the screen (without JavaScript the parts of the page

@@ -3,7 +3,8 @@
 import pytest
 from django.urls import reverse
 
-from jobs.models import Job, Run, RunState
+from catalog.models import BaseModel, Model, ModelFamily, Offer
+from jobs.models import Job, Publication, Run, RunState
 
 CREATE = reverse("jobs:create")
 
@@ -59,6 +60,72 @@ def test_a_form_with_mistakes_comes_back_whole(client, filled, version):
     assert set(form.errors) == {"hp-epoch", f"rate-{version.uid}"}
     for value in ("support bot", "999", "77", "a bot", "7"):
         assert value in page.text
+
+
+def test_values_that_were_not_sent_are_shown_with_their_defaults(client, filled):
+    form = client.post(CREATE, filled | {"hp-epoch": "999"}).context["form"]
+    assert [row.field.value() for row in form.hyperparameters] == ["999", "0.0003", "1"]
+    assert form["split_ratio"].value() == "20"
+
+
+def test_hyperparameters_of_another_model_are_shown_before_they_are_used(client, filled, base_model):
+    """Without JavaScript, the fields on the screen may be those of the model chosen before."""
+    page = client.post(CREATE, filled | {"offer": "999999", "hp-epoch": "2"})
+    assert "base_model" in page.context["form"].errors
+    again = filled | {"offer": str(base_model.offers.get().pk), "hp-epoch": "2"}
+    assert client.post(CREATE, again).status_code == 302
+
+
+def test_a_version_of_another_family_is_not_taken_for_the_chosen_one(client, filled, base_model):
+    family = ModelFamily.objects.create(key="other", name="Other", model_type="text2text")
+    Offer.objects.create(base_model=BaseModel.objects.create(family=family, name="Other-8K"), method="LoRA")
+    form = client.post(CREATE, filled | {"family": "other"}).context["form"]
+    assert "base_model" in form.errors
+    assert form.choice.base_model.name == "Other-8K"
+
+
+def test_no_weights_and_no_trainer_are_said_at_their_fields(client, filled, base_model):
+    base_model.weights_location = ""
+    base_model.save()
+    assert "base_model" in client.post(CREATE, filled).context["form"].errors
+    ModelFamily.objects.update(model_type="text2image")
+    assert "type" in client.post(CREATE, filled | {"type": "text2image"}).context["form"].errors
+
+
+def test_a_line_end_counts_as_one_character(client, filled):
+    typed = "\r\n".join(["好" * 249, "好" * 250])
+    assert client.post(CREATE, filled | {"description": typed}).status_code == 302
+    assert len(Job.objects.get().description) == 500
+    page = client.post(CREATE, filled | {"name": "second", "description": typed + "好"})
+    assert "description" in page.context["form"].errors
+
+
+def test_a_nul_is_refused_and_breaks_nothing(client, filled):
+    typed = filled | {"name": "a\0b", "auto_publish": "on", "model_name": "c\0d", "description": "\0"}
+    page = client.post(CREATE, typed)
+    assert page.status_code == 422
+    assert {"name", "model_name", "description"} <= set(page.context["form"].errors)
+
+
+def test_a_name_that_is_taken_is_refused_at_the_name(client, filled):
+    client.post(CREATE, filled)
+    assert "name" in client.post(CREATE, filled).context["form"].errors
+    assert Job.objects.count() == 1
+
+
+def test_a_link_may_choose_the_model(client, base_model):
+    page = client.get(CREATE, {"base_model": base_model.name, "method": "LoRA"})
+    assert page.context["form"].choice.offer == base_model.offers.get()
+
+
+def test_publishing_offers_the_models_there_are(client, filled, workspace):
+    Model.objects.create(workspace=workspace, name="bot", model_type="text2text")
+    Model.objects.create(workspace=workspace, name="painter", model_type="text2image")
+    page = client.post(CREATE, filled | {"auto_publish": "on", "model_name": "no/slash"})
+    assert page.context["model_names"] == ["bot"]
+    assert "model_name" in page.context["form"].errors
+    client.post(CREATE, filled | {"auto_publish": "on", "model_name": "bot"})
+    assert Run.objects.get().publication == Publication.PENDING
 
 
 def test_nothing_is_started_by_default_choices(client, filled):
