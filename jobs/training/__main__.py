@@ -1,7 +1,7 @@
 """`python -m jobs.training RUN_DIR [RUN_DIR …]`: train, one run directory after the other.
 
-Exit codes: 0 done, stopped, or done before; 1 failed (the event `failed` says why); 75 another process holds the
-directory.
+Exit codes: 0 done, stopped, or done before; 1 failed (the event `failed` says why); 75 another process holds
+the directory.
 """
 
 import sys

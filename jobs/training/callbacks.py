@@ -43,8 +43,8 @@ class Report(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # A metric belongs to every step that is evaluated, saved or the last one. It also closes the window that
-        # the logged loss is averaged over, so a run resumed from this checkpoint logs the same values.
+        # A metric belongs to every step that is evaluated, saved or the last one. It also closes the window
+        # that the logged loss is averaged over, so a run resumed from this checkpoint logs the same values.
         if control.should_evaluate or control.should_save or control.should_training_stop:
             control.should_log = True
         now = time.monotonic()
@@ -108,7 +108,9 @@ class Report(TrainerCallback):
 
 
 def report_checkpoints(events: EventWriter, run_dir: Path, values: dict[str, float]) -> None:
-    """Bring the events in line with the checkpoints on disk, also those of a process that was killed in between."""
+    """Bring the events in line with the checkpoints on disk, also those of a process that was killed in
+    between.
+    """
     announced: set[int] = set()
     for event in read_events(run_dir / "events.jsonl")[0]:
         if event["type"] == "checkpoint":
@@ -132,9 +134,11 @@ def report_checkpoints(events: EventWriter, run_dir: Path, values: dict[str, flo
 
 
 class EarlyStopping(TrainerCallback):
-    """Ends training when a logged metric has not improved by more than `threshold` for `patience` measurements.
+    """Ends training when a logged metric has not improved by more than `threshold` for `patience`
+    measurements.
 
-    The count is taken from the log history, which every checkpoint carries, so a resumed run goes on counting.
+    The count is taken from the log history, which every checkpoint carries, so a resumed run goes on
+    counting.
     """
 
     def __init__(self, metric: str, threshold: float, patience: int) -> None:

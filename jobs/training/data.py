@@ -7,7 +7,6 @@ weight 1, including the token that ends the turn, and nowhere else.
 import random
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,8 @@ from jobs.training.events import TrainingFailure
 IGNORED = -100  # the label that torch's cross entropy leaves out
 BLOCK = 256  # rows that are tokenised in one call: enough for the tokenizer's own threads, little to wait for
 
-# For base models without a chat template: plain words that any tokenizer knows, and a reply ends with EOS. It is
-# saved with the trained model, so that whoever serves it builds prompts in the same way.
+# For base models without a chat template: plain words that any tokenizer knows, and a reply ends with EOS. It
+# is saved with the trained model, so that whoever serves it builds prompts in the same way.
 NEUTRAL_TEMPLATE = (
     "{{ bos_token or '' }}"
     "{% for message in messages %}"
@@ -140,8 +139,8 @@ def prepare(
 ) -> Prepared:
     """Read, join, render, tokenise and shorten the rows of a file.
 
-    `join_probability` is the hyperparameter pseudoSamplingProb. `between_blocks` is called now and then and may
-    raise to stop. Raises TrainingFailure for a row that cannot be read or rendered.
+    `join_probability` is the hyperparameter pseudoSamplingProb. `between_blocks` is called now and then and
+    may raise to stop. Raises TrainingFailure for a row that cannot be read or rendered.
     """
     prepared = Prepared()
     rows = []
@@ -174,7 +173,9 @@ def prepare(
 
 
 def _without_tail(messages: Messages) -> list[Message]:
-    """Up to the last turn in the loss: what comes after it teaches nothing. Empty when no turn is in the loss."""
+    """Up to the last turn in the loss: what comes after it teaches nothing. Empty when no turn is in the
+    loss.
+    """
     trained = [index for index, message in enumerate(messages) if _is_trained(message)]
     return list(messages[: trained[-1] + 1]) if trained else []
 
@@ -183,7 +184,7 @@ def _is_trained(message: Message) -> bool:
     return message.role == "assistant" and message.weight == 1
 
 
-# --- Conversations out of single turns ---------------------------------------------------------------------------
+# --- Conversations out of single turns ----------------------------------------------------------------------
 
 
 def join_single_turns(
@@ -226,7 +227,7 @@ def _is_single_turn(row: Row) -> bool:
     return [message.role for message in row.messages if message.role != "system"] == ["user", "assistant"]
 
 
-# --- Text and where the replies are in it ------------------------------------------------------------------------
+# --- Text and where the replies are in it -------------------------------------------------------------------
 
 
 class NotIncrementalError(Exception):
@@ -237,8 +238,8 @@ def variants(tokenizer: Any, messages: Messages, prepared: Prepared) -> list[Mes
     """The conversation as the chat template can show it, normally just itself.
 
     - A template that refuses system messages gets the system text at the start of the first user turn.
-    - A template that rewrites earlier turns (drops a chain of thought, say) gets one row per reply, each in the
-      context that a model would see, with the loss on that reply only.
+    - A template that rewrites earlier turns (drops a chain of thought, say) gets one row per reply, each in
+      the context that a model would see, with the loss on that reply only.
     """
     try:
         render(tokenizer, messages)
@@ -258,10 +259,12 @@ def variants(tokenizer: Any, messages: Messages, prepared: Prepared) -> list[Mes
 
 
 def render(tokenizer: Any, messages: Messages) -> tuple[str, list[tuple[int, int]]]:
-    """The text of a conversation that ends with a trained reply, and the span [start, end) of each trained reply.
+    """The text of a conversation that ends with a trained reply, and the span [start, end) of each trained
+    reply.
 
-    Chat templates rarely mark replies, so the text is rendered up to each reply and past it: what the second one
-    adds is the reply and what closes its turn. Raises NotIncrementalError when the parts do not fit the whole.
+    Chat templates rarely mark replies, so the text is rendered up to each reply and past it: what the second
+    one adds is the reply and what closes its turn. Raises NotIncrementalError when the parts do not fit the
+    whole.
     """
 
     def text_of(count: int, ask: bool = False) -> str:
@@ -306,8 +309,8 @@ def _end_of_reply(tokenizer: Any, text: str, start: int, content: str) -> tuple[
 def encode(tokenizer: Any, samples: Sequence[Messages]) -> list[Tokens]:
     """Token ids and labels of conversations that `render` accepts, all in one call of the tokenizer.
 
-    The whole text is tokenised at once, as it is when the model is used, and a token belongs to a reply when it
-    starts inside it.
+    The whole text is tokenised at once, as it is when the model is used, and a token belongs to a reply when
+    it starts inside it.
     """
     if not samples:
         return []
@@ -331,7 +334,7 @@ def encode(tokenizer: Any, samples: Sequence[Messages]) -> list[Tokens]:
     return result
 
 
-# --- Rows that are too long --------------------------------------------------------------------------------------
+# --- Rows that are too long ---------------------------------------------------------------------------------
 
 
 def shorten(tokenizer: Any, messages: Messages, max_length: int) -> Tokens:

@@ -35,9 +35,9 @@ def lora_config(model: Any, values: Resolved, events: EventWriter) -> LoraConfig
 def _targets(model: Any, values: Resolved) -> tuple[list[str], list[str]]:
     """(module names, parameter names). The second is for mixtures of experts, and empty otherwise.
 
-    Experts are stacked 3-D parameters and no modules. Given module names such as gate_proj, peft rewrites them for
-    mixtures and then leaves out dense layers and shared experts without a word (ERNIE), so there everything
-    outside the attention is named in full, as a parameter. The router keeps its weights.
+    Experts are stacked 3-D parameters and no modules. Given module names such as gate_proj, peft rewrites
+    them for mixtures and then leaves out dense layers and shared experts without a word (ERNIE), so there
+    everything outside the attention is named in full, as a parameter. The router keeps its weights.
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     head = model.get_output_embeddings()

@@ -20,10 +20,10 @@ INT_MAX = 2**31 - 1
 class Parameter:
     """One hyperparameter.
 
-    `low` and `high` are inclusive unless `open_low`/`open_high`. `default` holds where neither the offer nor the
-    user says anything; None means that the trainer decides when it has seen the data or the model (`decided`).
-    `target` is the place where the value ends up: an attribute of transformers' training arguments, of peft's
-    LoraConfig, or a step of this package.
+    `low` and `high` are inclusive unless `open_low`/`open_high`. `default` holds where neither the offer nor
+    the user says anything; None means that the trainer decides when it has seen the data or the model
+    (`decided`). `target` is the place where the value ends up: an attribute of transformers' training
+    arguments, of peft's LoraConfig, or a step of this package.
     """
 
     key: str

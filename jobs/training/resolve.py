@@ -15,8 +15,8 @@ TOKENS_PER_PASS = 8192  # what one forward pass holds when the batch size is our
 class Resolved:
     """The value and the origin of every hyperparameter of a method.
 
-    What the spec leaves out starts with the table's default; `decide` replaces a value with one that needs the
-    data or the model. Both have the origin "trainer".
+    What the spec leaves out starts with the table's default; `decide` replaces a value with one that needs
+    the data or the model. Both have the origin "trainer".
     """
 
     def __init__(self, method: str, given: Mapping[str, Setting]) -> None:
@@ -49,8 +49,8 @@ class Resolved:
 def wants_packing(values: Resolved, rows: Prepared) -> bool:
     """Whether rows should share sequences.
 
-    "auto": when the mean row is shorter than half of maxSeqLen, so that at least two fit on average, and the packed
-    data still give 10 updates an epoch.
+    "auto": when the mean row is shorter than half of maxSeqLen, so that at least two fit on average, and the
+    packed data still give 10 updates an epoch.
     """
     if values["packing"] != "auto":
         return values["packing"] == "true"
@@ -63,9 +63,9 @@ def wants_packing(values: Resolved, rows: Prepared) -> bool:
 def batch_rule(values: Resolved, rows: int, longest: int) -> None:
     """Decide batchSize where it is not given, and gradientAccumulationSteps where it is 0 or not given.
 
-    Aim at 16 rows per update, but keep at least 10 updates an epoch where the data are small. A batch size of our
-    own choice also holds at most 8192 tokens. A given batch size without accumulation is used as it is: one batch,
-    one update.
+    Aim at 16 rows per update, but keep at least 10 updates an epoch where the data are small. A batch size of
+    our own choice also holds at most 8192 tokens. A given batch size without accumulation is used as it is:
+    one batch, one update.
     """
     per_update = max(1, min(EFFECTIVE_BATCH, rows // UPDATES_PER_EPOCH))
     given_batch = values["batchSize"]

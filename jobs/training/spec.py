@@ -49,7 +49,9 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Spec(msgspec.Struct, forbid_unknown_fields=True):
-    """One run. `attempt` counts starts of the same run directory from 1; `threads` null lets the trainer choose."""
+    """One run. `attempt` counts starts of the same run directory from 1; `threads` null lets the trainer
+    choose.
+    """
 
     schema: Literal[1]
     run: str

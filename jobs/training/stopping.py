@@ -1,4 +1,5 @@
-"""A run is stopped by SIGTERM: the step in progress is finished, a checkpoint written, then the process ends."""
+"""A run is stopped by SIGTERM: the step in progress is finished, a checkpoint written, then the process ends.
+"""
 
 import signal
 from types import FrameType

@@ -9,12 +9,12 @@ import peft
 import torch
 import transformers
 import trl
-from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
+from datasets import Dataset
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest, report_checkpoints
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
 from jobs.training.data import IGNORED, Prepared, prepare
@@ -29,11 +29,11 @@ TINY = 20_000_000  # parameters below which a second thread costs more than it b
 
 
 class TextTrainer(SFTTrainer):
-    """TRL's trainer, because it packs without leaking, balances experts right under accumulation, and on a GPU
-    never builds the logits of every position, which are gigabytes with a vocabulary of 100,000.
+    """TRL's trainer, because it packs without leaking, balances experts right under accumulation, and on a
+    GPU never builds the logits of every position, which are gigabytes with a vocabulary of 100,000.
 
-    On a CPU that fused head is three times slower and saves nothing, so there the model's own forward is used, on
-    the positions that carry a label. Both give the same loss.
+    On a CPU that fused head is three times slower and saves nothing, so there the model's own forward is
+    used, on the positions that carry a label. Both give the same loss.
     """
 
     def compute_loss(
@@ -75,7 +75,9 @@ class TextTrainer(SFTTrainer):
 
 
 def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
-    """One run from its directory to `output/`. Raises TrainingFailure, or StopRequestedError before the first step."""
+    """One run from its directory to `output/`. Raises TrainingFailure, or StopRequestedError before the first
+    step.
+    """
     began = time.monotonic()
     values = Resolved(spec.method, spec.hyperparameters)
     is_lora = spec.method == "LoRA"
@@ -85,8 +87,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     state = (training_state(resume) or {}) if resume else {}
     history = state.get("log_history", [])
 
-    # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16 autocast,
-    # because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
+    # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
+    # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
     device = _device(spec.device)
     dtype = torch.bfloat16 if device == "cuda" and is_lora else torch.float32
     if spec.threads:
@@ -313,7 +315,9 @@ def _packs_cleanly(model: Any, rows: Prepared) -> bool:
 
 
 def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
-    """(all steps, steps per epoch), counted as transformers does: the last, smaller batch of an epoch is a step."""
+    """(all steps, steps per epoch), counted as transformers does: the last, smaller batch of an epoch is a
+    step.
+    """
     batches = -(-rows // values["batchSize"])
     per_epoch = -(-batches // values["gradientAccumulationSteps"])
     return per_epoch * values["epoch"], per_epoch

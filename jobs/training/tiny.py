@@ -3,8 +3,8 @@
     python -m jobs.training.tiny OUT_DIR --architecture ernie4_5 --texts conversations.jsonl
 
 The tokenizer is a real BPE, trained on the given conversations; the weights are pre-trained on them for a few
-seconds, so that fine-tuning starts from a model that half knows the language. The same arguments give the same
-files. `--texts` has canonical rows ({"messages": [...]}) or lists of {"prompt", "response"}, one a line.
+seconds, so that fine-tuning starts from a model that half knows the language. The same arguments give the
+same files. `--texts` has canonical rows ({"messages": [...]}) or lists of {"prompt", "response"}, one a line.
 """
 
 import sys
@@ -176,12 +176,13 @@ READERS += ("dense_h_to_4h", "gate", "lm_head")
 
 
 def sharpen(model: Any, gain: float) -> None:
-    """Multiply what the norms put out by `gain` and divide the weights that read it by the same: the function is
-    unchanged, but a step of AdamW, which is as long as the learning rate whatever the weights are, moves it
-    `gain` times as far.
+    """Multiply what the norms put out by `gain` and divide the weights that read it by the same: the function
+    is unchanged, but a step of AdamW, which is as long as the learning rate whatever the weights are, moves
+    it `gain` times as far.
 
-    Catalogue learning rates are made for billions of parameters, where thousands of small changes add up in every
-    sum. A tiny model has a hundred terms in a sum, and at these rates it would not seem to learn at all.
+    Catalogue learning rates are made for billions of parameters, where thousands of small changes add up in
+    every sum. A tiny model has a hundred terms in a sum, and at these rates it would not seem to learn at
+    all.
     """
     import torch
 
@@ -202,13 +203,14 @@ def make(
     *,
     vocabulary: int = 1024,
     hidden: int = 128,
-    steps: int = 300,
+    steps: int = 200,
     gain: float = 64,
 ) -> None:
     """Write the model directory and print what was made.
 
-    The base learns the language from single messages, and then for a moment to expect random bytes. So there is
-    something to see in a first fine-tuning: it unlearns the bytes within about ten steps, then learns to reply.
+    The base learns the language from single messages, and then for a moment to expect random bytes. So there
+    is something to see in a first fine-tuning: it unlearns the bytes within about ten steps, then learns to
+    reply.
     """
     import torch
     from transformers import AutoModelForCausalLM, logging, set_seed
@@ -240,7 +242,7 @@ def main() -> None:
     parser.add_argument("--architecture", choices=ARCHITECTURES, required=True)
     parser.add_argument("--texts", type=Path, required=True, help="JSON Lines of conversations")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=300, help="of pre-training; 0 leaves random weights")
+    parser.add_argument("--steps", type=int, default=200, help="of pre-training; 0 leaves random weights")
     parser.add_argument("--hidden", type=int, default=128, help="width of the model")
     parser.add_argument("--vocabulary", type=int, default=1024, help="at most so many tokens")
     parser.add_argument(
