@@ -53,9 +53,7 @@ class Workspace(models.Model):
 
     name = models.CharField(_("name"), max_length=50)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-    members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
-        User, through="Membership", related_name="workspaces"
-    )
+    members = models.ManyToManyField(User, through="Membership", related_name="workspaces")
 
     class Meta:
         ordering = ("name", "pk")

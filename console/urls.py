@@ -13,6 +13,7 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("language/", views.set_language, name="set_language"),
     path("theme/", views.set_theme, name="set_theme"),
+    path("preferences/", views.preferences, name="preferences"),
     path("workspace/", views.switch_workspace, name="switch_workspace"),
     path("healthz", views.healthz, name="healthz"),
     path("sft/", include("jobs.urls")),

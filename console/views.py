@@ -1,15 +1,17 @@
 """The shell: home, the choices in the header, health."""
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import translation
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_GET, require_POST
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from console.access import SESSION_KEY, memberships
-from console.forms import ThemeForm
+from console.forms import PreferencesForm, ThemeForm
 from console.models import User
 
 
@@ -54,6 +56,20 @@ def set_theme(request: HttpRequest) -> HttpResponse:
     if form.is_valid() and isinstance(request.user, User):
         User.objects.filter(pk=request.user.pk).update(theme=form.cleaned_data["theme"])
     return _back(request)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def preferences(request: HttpRequest) -> HttpResponse:
+    """The person's own language, time zone and theme."""
+    form = PreferencesForm(request.POST or None, instance=request.user)
+    if request.method == "POST" and form.is_valid():
+        user = form.save()
+        if user.language:
+            translation.activate(user.language)
+        messages.success(request, _("Preferences saved."))
+        return redirect("preferences")
+    return render(request, "console/preferences.html", {"form": form}, status=422 if form.errors else 200)
 
 
 @require_POST

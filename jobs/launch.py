@@ -57,7 +57,7 @@ def prepare(run: Run) -> Path:
             ),
             data=data,
             hyperparameters=_settings(run),
-            device=settings.TRAINER_DEVICE,  # type: ignore[arg-type]  (checked by env.choice)
+            device=settings.TRAINER_DEVICE,  # type: ignore[arg-type]
             threads=settings.TRAINER_THREADS or None,
         ),
     )

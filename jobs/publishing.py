@@ -73,7 +73,7 @@ def _reserve_version(run_id: int) -> ModelVersion | None:
 
 def _target(run: Run) -> Model:
     """The model that gets the version, locked; raises NotPublishable by the seed's rules."""
-    models = Model.objects.select_for_update()
+    models = Model.objects.select_for_update(of=("self",))
     if run.publish_as_new:
         model, created = models.get_or_create(
             workspace=run.job.workspace,

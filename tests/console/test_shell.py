@@ -71,3 +71,16 @@ def test_pages_carry_a_strict_content_security_policy(client, db):
 
 def test_health(client):
     assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_preferences_are_saved(client_of, alice):
+    posted = {"language": "zh-hans", "time_zone": "Europe/Berlin", "theme": "light"}
+    client_of(alice).post(reverse("preferences"), posted)
+    alice.refresh_from_db()
+    assert (alice.language, alice.time_zone, alice.theme) == ("zh-hans", "Europe/Berlin", "light")
+
+
+def test_an_unknown_time_zone_is_an_error_at_its_field(client_of, alice):
+    response = client_of(alice).post(reverse("preferences"), {"time_zone": "Mars/Olympus", "theme": "auto"})
+    assert response.status_code == 422
+    assert "Mars/Olympus is not a known time zone" in response.content.decode()
