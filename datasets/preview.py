@@ -13,10 +13,9 @@ from datasets.models import DatasetVersion
 from datasets.rows import page_of_rows
 
 ROWS_A_PAGE = 20
-# Longer texts are folded; much longer ones, and messages beyond these, are left to the download.
-FOLD_CHARACTERS = 600
-SHOWN_CHARACTERS = 8000
-SHOWN_MESSAGES = 40
+# Longer texts and longer conversations are folded; what is beyond the second figures is left to the download.
+FOLD_CHARACTERS, SHOWN_CHARACTERS = 600, 8000
+FOLD_MESSAGES, SHOWN_MESSAGES = 6, 40
 
 ROLES: dict[str, Promise | str] = {"system": _("System"), "user": _("User"), "assistant": _("Assistant")}
 
@@ -35,8 +34,11 @@ class ShownMessage:
 
 @dataclass(frozen=True)
 class ShownRow:
+    """One row; `folded` follow the `messages`, `left_out` counts messages that are not shown."""
+
     number: int
     messages: list[ShownMessage]
+    folded: list[ShownMessage]
     left_out: int
 
 
@@ -64,11 +66,12 @@ class Rows(Sequence[ShownRow]):
 
 
 def _shown(number: int, row: dict[str, Any]) -> ShownRow:
-    messages = row["messages"]
+    shown = [_shown_message(message) for message in row["messages"][:SHOWN_MESSAGES]]
     return ShownRow(
         number=number,
-        messages=[_shown_message(message) for message in messages[:SHOWN_MESSAGES]],
-        left_out=max(0, len(messages) - SHOWN_MESSAGES),
+        messages=shown[:FOLD_MESSAGES],
+        folded=shown[FOLD_MESSAGES:],
+        left_out=max(0, len(row["messages"]) - SHOWN_MESSAGES),
     )
 
 

@@ -42,6 +42,8 @@ class Kind:
     title: Promise | str
     message: Promise | str
     level: Literal["error", "warning"] = ERROR
+    # A whole file, or its rest, is missing; otherwise one record.
+    spoils_file: bool = False
 
 
 # JSON's words for what was found, as the sentences use them.
@@ -64,17 +66,20 @@ KINDS: dict[str, Kind] = {
         _(
             "The file is not UTF-8 from byte %(byte)s on. Nothing after it could be read; save the file as UTF-8."
         ),
+        spoils_file=True,
     ),
     "not_text_file": Kind(
         _("Not a text file"),
         _("This is no UTF-8 text (NUL bytes at its start: UTF-16, an archive or a spreadsheet?)."),
+        spoils_file=True,
     ),
     "invalid_json": Kind(_("Invalid JSON"), _("This is not valid JSON at column %(column)s: %(detail)s.")),
     "array_broken": Kind(
         _("Broken JSON file"),
         _("The JSON breaks at line %(line)s, column %(column)s: %(detail)s. Nothing after it could be read."),
+        spoils_file=True,
     ),
-    "rest_unread": Kind(_("Rest not read"), _("Nothing after this record could be read.")),
+    "rest_unread": Kind(_("Rest not read"), _("Nothing after this record could be read."), spoils_file=True),
     "too_long": Kind(_("Record too long"), _("A record may have at most %(limit)s MB.")),
     "too_deep": Kind(_("Nested too deeply"), _("Lists and objects are nested too deeply.")),
     "not_finite": Kind(_("NaN or Infinity"), _("%(value)s is not JSON; write a number or null.")),
@@ -85,25 +90,30 @@ KINDS: dict[str, Kind] = {
     ),
     "nul_character": Kind(_("NUL character"), _("The text contains a NUL character (\\u0000).")),
     # The file as a whole.
-    "no_rows": Kind(_("No data"), _("The file has no rows.")),
+    "no_rows": Kind(_("No data"), _("The file has no rows."), spoils_file=True),
     "file_missing": Kind(
-        _("File missing"), _("The uploaded file is no longer in the storage. Upload it again.")
+        _("File missing"),
+        _("The uploaded file is no longer in the storage. Upload it again."),
+        spoils_file=True,
     ),
     "unknown_format": Kind(
         _("Unknown format"),
         _("None of the accepted formats fits these rows. Choose a format, or compare with the samples."),
+        spoils_file=True,
     ),
     "other_format": Kind(
         _("Another format"),
         _(
             "This file looks like %(found)s, but the version is read as %(expected)s. Upload one format a time."
         ),
+        spoils_file=True,
     ),
     "unexpected": Kind(
         _("Import stopped"),
         _(
             "The import stopped for a reason of the server's. Try again; if it stays, tell your administrator."
         ),
+        spoils_file=True,
     ),
     # The record.
     "wrong_type": Kind(_("Wrong kind of value"), _("Expected %(expected)s, found %(found)s."), ERROR),
@@ -188,6 +198,11 @@ def error_count(kinds: Mapping[str, int]) -> int:
     return sum(count for kind, count in kinds.items() if KINDS[kind].level == ERROR)
 
 
+def spoilt_files(kinds: Mapping[str, int]) -> int:
+    """How many of the errors concern a whole file or its rest; the other errors are one record each."""
+    return sum(count for kind, count in kinds.items() if KINDS[kind].spoils_file)
+
+
 @dataclass(frozen=True)
 class Group:
     """All problems of one kind, for the summary; `shown` are those whose places were kept."""
@@ -202,7 +217,7 @@ class Group:
         return self.count - len(self.shown)
 
 
-def grouped(problems: Iterable[Problem], kinds: Mapping[str, int], limit: int = 20) -> list[Group]:
+def grouped(problems: Iterable[Problem], kinds: Mapping[str, int], limit: int = 10) -> list[Group]:
     """Groups problems by kind, errors first, then by count; each group shows its first `limit` places."""
     places: dict[str, list[tuple[Problem, str]]] = {}
     for problem in problems:

@@ -24,7 +24,7 @@ from datasets.formats import FORMATS
 from datasets.forms import DatasetForm, FilterForm, UploadForm
 from datasets.models import Dataset, DatasetVersion, VersionState
 from datasets.preview import ROWS_A_PAGE, Rows
-from datasets.problems import error_count, grouped
+from datasets.problems import error_count, grouped, spoilt_files
 from datasets.storage import stream
 from datasets.uploads import import_files, import_sample
 
@@ -244,6 +244,7 @@ def _may_write(request: HttpRequest, dataset: Dataset) -> bool:
 
 def _version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
     may_write = _may_write(request, version.dataset)
+    errors, files_lost = error_count(version.problem_kinds), spoilt_files(version.problem_kinds)
     return {
         "nav": "datasets",
         "version": version,
@@ -251,7 +252,9 @@ def _version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[
         "files": list(version.files.all()),
         "may_write": may_write,
         "is_open": version.state in publishing.OPEN_STATES,
-        "error_count": error_count(version.problem_kinds),
+        "error_count": errors,
+        "bad_rows": errors - files_lost,
+        "spoilt_files": files_lost,
         "groups": grouped(version.problems, version.problem_kinds),
         "page_obj": Paginator(Rows(version), ROWS_A_PAGE).get_page(request.GET.get("page")),
         "form": UploadForm() if may_write else None,

@@ -1,0 +1,75 @@
+"""The same import, preview and download with an S3 endpoint as the storage."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from datasets.imports import run_import
+from datasets.models import VersionState
+from datasets.rows import iter_rows, page_of_rows
+from datasets.storage import stream
+
+GOOD = '[{"prompt": "你好", "response": "Hi!"}]'
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """The address of an S3 server with the bucket `data`."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=address, **keys).create_bucket(Bucket="data")
+    yield address
+    server.stop()
+
+
+@pytest.fixture
+def s3_storage(endpoint: str, settings) -> None:
+    settings.STORAGES = settings.STORAGES | {
+        "default": {
+            "BACKEND": "storages.backends.s3.S3Storage",
+            "OPTIONS": {
+                "bucket_name": "data", "location": "prefix", "endpoint_url": endpoint, "access_key": "x",
+                "secret_key": "x", "region_name": "us-east-1", "addressing_style": "path", "file_overwrite": True,
+            },
+        }
+    }  # fmt: skip
+
+
+def test_a_version_lives_in_a_bucket(s3_storage, waiting) -> None:
+    version = waiting(a__jsonl="\n".join([GOOD] * 50))
+    assert run_import(version.pk)
+    version.refresh_from_db()
+    assert (version.state, version.row_count) == (VersionState.DRAFT, 50)
+    assert len(list(iter_rows(version))) == 50
+    assert page_of_rows(version, 49, 20)[0]["messages"][0]["content"] == "你好"
+    with stream(version.rows_path) as file:
+        assert file.read().count(b"\n") == 50
+
+
+def test_a_repeated_import_leaves_one_file_of_rows(s3_storage, waiting) -> None:
+    from django.core.files.storage import default_storage
+
+    version = waiting(a__jsonl=GOOD)
+    for _time in range(2):
+        version.state, version.import_heartbeat_at = VersionState.IMPORTING, None
+        version.save(update_fields=["state", "import_heartbeat_at"])
+        assert run_import(version.pk)
+    assert default_storage.listdir(f"datasets/{version.uid}")[1] == ["rows-2.jsonl"]
+
+
+def test_a_file_that_the_bucket_lost_is_named(s3_storage, waiting) -> None:
+    from django.core.files.storage import default_storage
+
+    version = waiting(a__jsonl=GOOD)
+    default_storage.delete(version.files.get().path)
+    run_import(version.pk)
+    version.refresh_from_db()
+    assert version.problem_kinds == {"file_missing": 1}
