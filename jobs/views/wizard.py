@@ -28,7 +28,8 @@ PARTS = {
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def create(request: HtmxHttpRequest) -> HttpResponse:
-    """A new job with its first run. `?base_model=…&method=…` opens the page with these chosen."""
+    """A new job with its first run. Any field may come in the address: `?base_model=ERNIE-Speed-8K`,
+    `?source=ds-…` open the page with these chosen."""
     return _wizard(request, writable_workspace(request), None)
 
 

@@ -113,9 +113,10 @@ def test_a_name_that_is_taken_is_refused_at_the_name(client, filled):
     assert Job.objects.count() == 1
 
 
-def test_a_link_may_choose_the_model(client, base_model):
-    page = client.get(CREATE, {"base_model": base_model.name, "method": "LoRA"})
+def test_a_link_may_choose_model_and_data(client, base_model, version):
+    page = client.get(CREATE, {"base_model": base_model.name, "method": "LoRA", "source": version.uid})
     assert page.context["form"].choice.offer == base_model.offers.get()
+    assert page.context["form"].chosen_versions == [version]
 
 
 def test_publishing_offers_the_models_there_are(client, filled, workspace):
