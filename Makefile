@@ -52,7 +52,8 @@ locale/zh_Hans/LC_MESSAGES/django.mo: locale/zh_Hans/LC_MESSAGES/django.po $(VEN
 
 # Collects new texts into the .po file (needs GNU gettext).
 messages:
-	$(BIN)/python manage.py makemessages --locale zh_Hans --no-obsolete --ignore .venv --ignore var
+	$(BIN)/python manage.py makemessages --locale zh_Hans --no-obsolete --no-wrap --add-location file \
+		--ignore .venv --ignore var
 
 clean:
 	rm -rf var .pytest_cache .mypy_cache .ruff_cache

@@ -109,7 +109,10 @@ class RunAdmin(ReadOnlyAdmin):
             _("What the trainer said"),
             {"fields": ("resolved", "summary", "failure"), "classes": ("collapse",)},
         ),
-        (_("Publishing"), {"fields": ("publication", "publish_name", "publication_note", "model_version")}),
+        (
+            _("Publishing the model"),
+            {"fields": ("publication", "publish_name", "publication_note", "model_version")},
+        ),
     )
 
     def has_stop_permission(self, request: HttpRequest) -> bool:

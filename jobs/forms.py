@@ -82,7 +82,7 @@ class RunForm(forms.Form):
     name = forms.CharField(label=gettext_lazy("Job name"), max_length=NAME_LENGTH[1])
     type = forms.ChoiceField(label=gettext_lazy("Job type"), choices=ModelType.choices, required=False)
     description = DescriptionField(
-        label=gettext_lazy("Description"), max_length=DESCRIPTION_LENGTH, required=False
+        label=gettext_lazy("Job description"), max_length=DESCRIPTION_LENGTH, required=False
     )
     family = forms.CharField(label=gettext_lazy("Base model"), required=False)
     base_model = forms.CharField(label=gettext_lazy("Base model version"), required=False)
