@@ -10,6 +10,7 @@ from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
+from django.views.decorators.vary import vary_on_headers
 
 from catalog.models import Model, ModelType, ModelVersion
 from catalog.models.registry import ModelVersionState
@@ -21,6 +22,7 @@ PAGE_SIZE = 20
 
 @require_GET
 @login_required
+@vary_on_headers("HX-Request")
 def model_list(request: HtmxHttpRequest) -> HttpResponse:
     """The models of the workspace with their newest version; the table alone for htmx."""
     workspace = current_workspace(request)
@@ -51,6 +53,7 @@ def model_list(request: HtmxHttpRequest) -> HttpResponse:
 
 @require_GET
 @login_required
+@vary_on_headers("HX-Request")
 def model_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """A model and its versions; the table alone for htmx (while one is being published)."""
     model = get_visible(Model.objects.select_related("workspace"), request.user, uid=uid)

@@ -13,7 +13,8 @@ from catalog.hyperparameters import GROUPS, HYPERPARAMETERS
 from catalog.models import OfferedHyperparameter
 from catalog.texts import localized
 from catalog.values import format_number
-from jobs.models import Metric, Publication, Run, RunState
+from jobs.curves import last_value
+from jobs.models import Publication, Run, RunState
 
 # Who decided a value; the keys are those of the run's specification.
 ORIGINS: dict[str, str | Promise] = {
@@ -60,10 +61,11 @@ def parts_token(run: Run) -> str:
     return "-".join("" if part is None else str(part) for part in parts)
 
 
-def latest_metrics(run: Run) -> dict[str, float]:
-    """The newest value of each metric of the run."""
-    newest = Metric.objects.filter(run=run).order_by("key", "-step").distinct("key")
-    return dict(newest.values_list("key", "value"))
+def latest_metrics(run: Run) -> dict[str, float | None]:
+    """The newest values of the metrics that the page shows as figures: a look into the index for each."""
+    keys = ("loss", "eval_loss", "tokens_per_second")
+    values = Run.objects.filter(pk=run.pk).values_list(*(last_value(key) for key in keys)).get()
+    return dict(zip(keys, values, strict=True))
 
 
 def runs_ahead(run: Run) -> int:

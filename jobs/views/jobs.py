@@ -5,6 +5,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
+from django.views.decorators.vary import vary_on_headers
 
 from catalog.models import ModelType
 from console.access import current_workspace, get_visible, memberships
@@ -19,6 +20,7 @@ RUNS_PER_PAGE = 50
 
 @require_GET
 @login_required
+@vary_on_headers("HX-Request")
 def job_list(request: HtmxHttpRequest) -> HttpResponse:
     """All jobs of the workspace; the table alone for htmx (filters, paging, the poll of active runs)."""
     workspace = current_workspace(request)
@@ -37,6 +39,7 @@ def job_list(request: HtmxHttpRequest) -> HttpResponse:
 
 @require_GET
 @login_required
+@vary_on_headers("HX-Request")
 def job_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """A job and its runs; the table of runs alone for htmx."""
     job = get_visible(Job.objects.select_related("created_by", "workspace"), request.user, uid=uid)

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseStopPolling
 
 from console.access import get_visible, get_writable
@@ -93,6 +94,7 @@ def run_metrics(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 
 @require_GET
 @login_required
+@vary_on_headers("HX-Request")
 def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponseBase:
     """The end of the log; with `?after=` what came after that byte; with `?download` the whole file."""
     run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)

@@ -111,6 +111,8 @@ def test_htmx_gets_the_table_alone(client_of, alice, make_job):
     answer = client_of(alice).get(LIST, **HTMX)
     assert "support bot" in answer.text
     assert "<html" not in answer.text
+    # The same address is a page without htmx: a cache must keep them apart (Back after a filter).
+    assert "HX-Request" in answer["vary"]
 
 
 def test_the_table_polls_only_while_something_is_active(client_of, alice, make_job):
