@@ -53,7 +53,9 @@ class Workspace(models.Model):
 
     name = models.CharField(_("name"), max_length=50)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-    members = models.ManyToManyField(User, through="Membership", related_name="workspaces")
+    members = models.ManyToManyField(
+        User, verbose_name=_("members"), through="Membership", related_name="workspaces"
+    )
 
     class Meta:
         ordering = ("name", "pk")
@@ -67,8 +69,12 @@ class Workspace(models.Model):
 class Membership(models.Model):
     """Who may do what in a workspace: owners and members write, viewers read."""
 
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(
+        User, verbose_name=_("user"), on_delete=models.CASCADE, related_name="memberships"
+    )
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="memberships"
+    )
     role = models.CharField(_("role"), max_length=6, choices=Role.choices, default=Role.MEMBER)
 
     class Meta:

@@ -21,14 +21,22 @@ class RowType(models.TextChoices):
 class Dataset(models.Model):
     """A named collection of versions of one kind of row."""
 
-    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "dg"))
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="datasets")
+    uid = models.CharField(
+        _("identifier"), max_length=20, unique=True, editable=False, default=partial(make_uid, "dg")
+    )
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="datasets"
+    )
     name = models.CharField(_("name"), max_length=50, validators=[MinLengthValidator(2)])
     description = models.CharField(_("description"), max_length=500, blank=True)
     row_type = models.CharField(_("kind"), max_length=20, choices=RowType.choices, default=RowType.MESSAGES)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("created by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
     )
 
     class Meta:
@@ -65,8 +73,12 @@ class DatasetVersion(models.Model):
     The rows lie in the storage as `rows_path`: canonical JSON lines, one row a line, UTF-8.
     """
 
-    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "ds"))
-    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")
+    uid = models.CharField(
+        _("identifier"), max_length=20, unique=True, editable=False, default=partial(make_uid, "ds")
+    )
+    dataset = models.ForeignKey(
+        Dataset, verbose_name=_("dataset"), on_delete=models.CASCADE, related_name="versions"
+    )
     number = models.PositiveIntegerField(_("version"))
     state = models.CharField(
         _("state"), max_length=10, choices=VersionState.choices, default=VersionState.EMPTY
@@ -76,23 +88,27 @@ class DatasetVersion(models.Model):
     turn_count = models.PositiveBigIntegerField(_("turns"), default=0)
     character_count = models.PositiveBigIntegerField(_("characters"), default=0)
     # sha256 over the canonical rows: two versions with the same hash train the same.
-    content_hash = models.CharField(max_length=64, blank=True)
-    rows_path = models.CharField(max_length=200, blank=True)
+    content_hash = models.CharField(_("content hash"), max_length=64, blank=True)
+    rows_path = models.CharField(_("path of the rows"), max_length=200, blank=True)
 
     # The import. `progress` counts bytes read of `size` bytes; `problem_count` also counts what `problems`
     # (the first 1,000: file, line, field, kind, message params, excerpt) leaves out.
-    size = models.PositiveBigIntegerField(default=0)
-    progress = models.PositiveBigIntegerField(default=0)
-    problem_count = models.PositiveBigIntegerField(default=0)
-    problems = models.JSONField(default=list, blank=True)
+    size = models.PositiveBigIntegerField(_("size"), default=0)
+    progress = models.PositiveBigIntegerField(_("bytes read"), default=0)
+    problem_count = models.PositiveBigIntegerField(_("problems"), default=0)
+    problems = models.JSONField(_("first problems"), default=list, blank=True)
     # All problems by kind: {"missing": 12}. datasets.problems.KINDS says which kinds only warn.
-    problem_kinds = models.JSONField(default=dict, blank=True)
-    import_heartbeat_at = models.DateTimeField(null=True, blank=True)
-    import_attempt = models.PositiveIntegerField(default=0)
+    problem_kinds = models.JSONField(_("problems by kind"), default=dict, blank=True)
+    import_heartbeat_at = models.DateTimeField(_("last sign of life"), null=True, blank=True)
+    import_attempt = models.PositiveIntegerField(_("starts"), default=0)
 
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("created by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
     )
     published_at = models.DateTimeField(_("published at"), null=True, blank=True)
 
@@ -115,9 +131,11 @@ class DatasetVersion(models.Model):
 class SourceFile(models.Model):
     """A file as it was uploaded, in the storage under `path`; kept so that an import can be repeated."""
 
-    version = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="files")
+    version = models.ForeignKey(
+        DatasetVersion, verbose_name=_("dataset version"), on_delete=models.CASCADE, related_name="files"
+    )
     name = models.CharField(_("file"), max_length=255)
-    path = models.CharField(max_length=300)
+    path = models.CharField(_("path"), max_length=300)
     size = models.PositiveBigIntegerField(_("size"))
 
     class Meta:

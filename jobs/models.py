@@ -22,8 +22,12 @@ DESCRIPTION_LENGTH = 500  # seed, section 基本信息; characters, not bytes
 class Job(models.Model):
     """作业: a named line of work; its runs V1, V2, … are iterations on it."""
 
-    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "job"))
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="jobs")
+    uid = models.CharField(
+        _("identifier"), max_length=20, unique=True, editable=False, default=partial(make_uid, "job")
+    )
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="jobs"
+    )
     name = models.CharField(
         _("job name"),
         max_length=NAME_LENGTH[1],
@@ -38,10 +42,14 @@ class Job(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("created by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
     )
     # Number given to the next run; never given twice, even after a run was deleted.
-    next_version = models.PositiveIntegerField(default=1, editable=False)
+    next_version = models.PositiveIntegerField(_("next version"), default=1, editable=False)
 
     class Meta:
         ordering = ("-created_at", "-pk")
@@ -86,62 +94,91 @@ class Publication(models.TextChoices):
 class Run(models.Model):
     """任务/运行: one training run of a job: configuration, state, progress, results."""
 
-    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "task"))
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="runs")
+    uid = models.CharField(
+        _("identifier"), max_length=20, unique=True, editable=False, default=partial(make_uid, "task")
+    )
+    job = models.ForeignKey(Job, verbose_name=_("job"), on_delete=models.CASCADE, related_name="runs")
     version = models.PositiveIntegerField(_("version"))
-    base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="runs")
+    base_model = models.ForeignKey(
+        BaseModel, verbose_name=_("base model"), on_delete=models.PROTECT, related_name="runs"
+    )
     method = models.CharField(_("training method"), max_length=30)
     # {key: value} as the user left them, hidden fields left out.
-    hyperparameters = models.JSONField(default=dict)
+    hyperparameters = models.JSONField(_("hyperparameters"), default=dict)
     # The test set: percent of each source that is held out, or the first rows of a version of its own.
-    split_ratio = models.FloatField(default=0)
+    split_ratio = models.FloatField(_("share held out"), default=0)
     test_version = models.ForeignKey(
-        DatasetVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="test_uses"
+        DatasetVersion,
+        verbose_name=_("test set"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="test_uses",
     )
 
     state = models.CharField(_("state"), max_length=10, choices=RunState.choices, default=RunState.WAITING)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("created by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
     )
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
-    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    stop_requested_at = models.DateTimeField(_("stop requested at"), null=True, blank=True)
     stop_requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("stop requested by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
     )
 
     # Who carries it out. `lease` grows with every claim; a follower whose number is older must not write.
-    lease = models.PositiveIntegerField(default=0)
-    follower = models.CharField(max_length=200, blank=True)
-    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    lease = models.PositiveIntegerField(_("lease"), default=0)
+    follower = models.CharField(_("follower"), max_length=200, blank=True)
+    heartbeat_at = models.DateTimeField(_("last sign of life"), null=True, blank=True)
     # Starts of the trainer process so far, and how many of its events are already in the database (bytes).
-    attempt = models.PositiveIntegerField(default=0)
-    crashes = models.PositiveIntegerField(default=0)
-    events_offset = models.PositiveBigIntegerField(default=0)
+    attempt = models.PositiveIntegerField(_("starts"), default=0)
+    crashes = models.PositiveIntegerField(_("crashes"), default=0)
+    events_offset = models.PositiveBigIntegerField(_("events read (bytes)"), default=0)
 
     # Progress as the trainer last reported it.
-    phase = models.CharField(max_length=30, blank=True)
-    step = models.PositiveBigIntegerField(default=0)
-    total_steps = models.PositiveBigIntegerField(null=True, blank=True)
-    epoch = models.FloatField(default=0)
-    eta_seconds = models.FloatField(null=True, blank=True)
+    phase = models.CharField(_("phase"), max_length=30, blank=True)
+    step = models.PositiveBigIntegerField(_("step"), default=0)
+    total_steps = models.PositiveBigIntegerField(_("steps in all"), null=True, blank=True)
+    epoch = models.FloatField(_("epoch"), default=0)
+    eta_seconds = models.FloatField(_("time left (seconds)"), null=True, blank=True)
     # What the trainer resolved ({key: {"value", "origin"}}), the data it saw, its device and versions.
-    resolved = models.JSONField(default=dict)
-    summary = models.JSONField(default=dict)
+    resolved = models.JSONField(_("values in effect"), default=dict)
+    summary = models.JSONField(_("report of the trainer"), default=dict)
     # {"code", "params", "message"}; shown through jobs/messages.py in the reader's language.
-    failure = models.JSONField(null=True, blank=True)
+    failure = models.JSONField(_("failure"), null=True, blank=True)
 
-    publication = models.CharField(max_length=10, choices=Publication.choices, default=Publication.OFF)
+    publication = models.CharField(
+        _("publishing"), max_length=10, choices=Publication.choices, default=Publication.OFF
+    )
     # A name for a new model, or the existing model that gets its next version.
     publish_name = models.CharField(_("model name"), max_length=50, blank=True)
-    publish_as_new = models.BooleanField(default=True)
+    publish_as_new = models.BooleanField(_("publish as a new model"), default=True)
     publish_model = models.ForeignKey(
-        Model, on_delete=models.SET_NULL, null=True, blank=True, related_name="expected_runs"
+        Model,
+        verbose_name=_("model to publish to"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="expected_runs",
     )
-    publication_note = models.JSONField(null=True, blank=True)
+    publication_note = models.JSONField(_("note on publishing"), null=True, blank=True)
     model_version = models.OneToOneField(
-        ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="run"
+        ModelVersion,
+        verbose_name=_("model version"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="run",
     )
 
     class Meta:
@@ -190,13 +227,17 @@ class Run(models.Model):
 class RunSource(models.Model):
     """A dataset version that a run trains on, with its sampling rate."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="sources")
-    version = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="uses")
-    sampling_rate = models.FloatField(default=1.0)
+    run = models.ForeignKey(Run, verbose_name=_("run"), on_delete=models.CASCADE, related_name="sources")
+    version = models.ForeignKey(
+        DatasetVersion, verbose_name=_("dataset version"), on_delete=models.PROTECT, related_name="uses"
+    )
+    sampling_rate = models.FloatField(_("sampling rate"), default=1.0)
 
     class Meta:
         ordering = ("pk",)
         constraints = (models.UniqueConstraint(fields=("run", "version"), name="source_once_a_run"),)
+        verbose_name = _("training data of a run")
+        verbose_name_plural = _("training data of runs")
 
     def __str__(self) -> str:
         return f"{self.version} × {self.sampling_rate:g}"
@@ -205,17 +246,19 @@ class RunSource(models.Model):
 class Checkpoint(models.Model):
     """A state of the weights that the trainer saved completely."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="checkpoints")
-    step = models.PositiveBigIntegerField()
-    path = models.CharField(max_length=200)
-    size = models.PositiveBigIntegerField(default=0)
-    loss = models.FloatField(null=True, blank=True)
-    eval_loss = models.FloatField(null=True, blank=True)
-    created_at = models.DateTimeField()
+    run = models.ForeignKey(Run, verbose_name=_("run"), on_delete=models.CASCADE, related_name="checkpoints")
+    step = models.PositiveBigIntegerField(_("step"))
+    path = models.CharField(_("path"), max_length=200)
+    size = models.PositiveBigIntegerField(_("size"), default=0)
+    loss = models.FloatField(_("loss"), null=True, blank=True)
+    eval_loss = models.FloatField(_("validation loss"), null=True, blank=True)
+    created_at = models.DateTimeField(_("saved at"))
 
     class Meta:
         ordering = ("step",)
         constraints = (models.UniqueConstraint(fields=("run", "step"), name="checkpoint_once_a_step"),)
+        verbose_name = _("checkpoint")
+        verbose_name_plural = _("checkpoints")
 
     def __str__(self) -> str:
         return f"step {self.step}"
@@ -224,14 +267,16 @@ class Checkpoint(models.Model):
 class Metric(models.Model):
     """One point of one curve."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="metrics")
-    key = models.CharField(max_length=40)
-    step = models.PositiveBigIntegerField()
-    value = models.FloatField()
+    run = models.ForeignKey(Run, verbose_name=_("run"), on_delete=models.CASCADE, related_name="metrics")
+    key = models.CharField(_("metric"), max_length=40)
+    step = models.PositiveBigIntegerField(_("step"))
+    value = models.FloatField(_("value"))
 
     class Meta:
         # Also the order in which curves are read.
         constraints = (models.UniqueConstraint(fields=("run", "key", "step"), name="metric_once_a_step"),)
+        verbose_name = _("metric")
+        verbose_name_plural = _("metrics")
 
     def __str__(self) -> str:
         return f"{self.key}@{self.step}={self.value:g}"
@@ -240,12 +285,17 @@ class Metric(models.Model):
 class TimelineEntry(models.Model):
     """What happened to a run, for people: submitted, started, resumed, checkpoint, stopped by whom, published."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="timeline")
-    at = models.DateTimeField()
-    kind = models.CharField(max_length=30)
-    data: Any = models.JSONField(default=dict)
+    run = models.ForeignKey(Run, verbose_name=_("run"), on_delete=models.CASCADE, related_name="timeline")
+    at = models.DateTimeField(_("time"))
+    kind = models.CharField(_("event"), max_length=30)
+    data: Any = models.JSONField(_("details"), default=dict)
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("person"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
     )
 
     class Meta:

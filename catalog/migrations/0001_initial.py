@@ -47,11 +47,11 @@ class Migration(migrations.Migration):
             name='Model',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('uid', models.CharField(default=functools.partial(console.models.make_uid, *('am',), **{}), editable=False, max_length=20, unique=True)),
+                ('uid', models.CharField(default=functools.partial(console.models.make_uid, *('am',), **{}), editable=False, max_length=20, unique=True, verbose_name='identifier')),
                 ('name', models.CharField(max_length=50, validators=[django.core.validators.RegexValidator('^(?!_)[\\w.-]{2,50}$', 'Use 2-50 letters, digits, Chinese characters, “_”, “-” or “.”; the first must not be “_”.')], verbose_name='model name')),
                 ('model_type', models.CharField(max_length=20, verbose_name='type')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('next_version', models.PositiveIntegerField(default=1, editable=False)),
+                ('next_version', models.PositiveIntegerField(default=1, editable=False, verbose_name='next version')),
             ],
             options={
                 'verbose_name': 'model',
@@ -82,14 +82,14 @@ class Migration(migrations.Migration):
             name='ModelVersion',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('uid', models.CharField(default=functools.partial(console.models.make_uid, *('amv',), **{}), editable=False, max_length=20, unique=True)),
+                ('uid', models.CharField(default=functools.partial(console.models.make_uid, *('amv',), **{}), editable=False, max_length=20, unique=True, verbose_name='identifier')),
                 ('number', models.PositiveIntegerField(verbose_name='version')),
                 ('state', models.CharField(choices=[('Creating', 'Publishing'), ('Ready', 'Ready'), ('Fail', 'Failed')], default='Creating', max_length=10, verbose_name='state')),
                 ('method', models.CharField(max_length=30, verbose_name='training method')),
-                ('path', models.CharField(blank=True, max_length=300)),
+                ('path', models.CharField(blank=True, max_length=300, verbose_name='path')),
                 ('size', models.PositiveBigIntegerField(default=0, verbose_name='size')),
-                ('files', models.JSONField(default=list)),
-                ('metrics', models.JSONField(default=dict)),
+                ('files', models.JSONField(default=list, verbose_name='files')),
+                ('metrics', models.JSONField(default=dict, verbose_name='metrics')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
             ],
             options={

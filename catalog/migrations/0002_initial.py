@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='model',
             name='workspace',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='models', to='console.workspace'),
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='models', to='console.workspace', verbose_name='workspace'),
         ),
         migrations.AddField(
             model_name='basemodel',
@@ -29,17 +29,17 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='modelversion',
             name='base_model',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='published', to='catalog.basemodel'),
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='published', to='catalog.basemodel', verbose_name='base model'),
         ),
         migrations.AddField(
             model_name='modelversion',
             name='created_by',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='created by'),
         ),
         migrations.AddField(
             model_name='modelversion',
             name='model',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='catalog.model'),
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='catalog.model', verbose_name='model'),
         ),
         migrations.AddField(
             model_name='offer',

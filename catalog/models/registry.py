@@ -23,12 +23,16 @@ validate_model_name = RegexValidator(
 class Model(models.Model):
     """A named model; its versions come from runs."""
 
-    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "am"))
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="models")
+    uid = models.CharField(
+        _("identifier"), max_length=20, unique=True, editable=False, default=partial(make_uid, "am")
+    )
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="models"
+    )
     name = models.CharField(_("model name"), max_length=50, validators=[validate_model_name])
     model_type = models.CharField(_("type"), max_length=20)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-    next_version = models.PositiveIntegerField(default=1, editable=False)
+    next_version = models.PositiveIntegerField(_("next version"), default=1, editable=False)
 
     class Meta:
         ordering = ("-created_at", "-pk")
@@ -51,22 +55,32 @@ class ModelVersionState(models.TextChoices):
 class ModelVersion(models.Model):
     """The published weights of one run, in the storage under `path`."""
 
-    uid = models.CharField(max_length=20, unique=True, editable=False, default=partial(make_uid, "amv"))
-    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="versions")
+    uid = models.CharField(
+        _("identifier"), max_length=20, unique=True, editable=False, default=partial(make_uid, "amv")
+    )
+    model = models.ForeignKey(
+        Model, verbose_name=_("model"), on_delete=models.CASCADE, related_name="versions"
+    )
     number = models.PositiveIntegerField(_("version"))
     state = models.CharField(
         _("state"), max_length=10, choices=ModelVersionState.choices, default=ModelVersionState.CREATING
     )
-    base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="published")
+    base_model = models.ForeignKey(
+        BaseModel, verbose_name=_("base model"), on_delete=models.PROTECT, related_name="published"
+    )
     method = models.CharField(_("training method"), max_length=30)
-    path = models.CharField(max_length=300, blank=True)
+    path = models.CharField(_("path"), max_length=300, blank=True)
     size = models.PositiveBigIntegerField(_("size"), default=0)
     # [{"name", "size", "sha256"}] of every file under `path`.
-    files = models.JSONField(default=list)
-    metrics = models.JSONField(default=dict)
+    files = models.JSONField(_("files"), default=list)
+    metrics = models.JSONField(_("metrics"), default=dict)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("created by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
     )
 
     class Meta:
