@@ -106,6 +106,13 @@ def test_the_address_of_the_next_page_keeps_the_filters(client_of, alice, make_j
     assert f"?q=bot&amp;state=Done&amp;sort=name&amp;before={last}" in page.text
 
 
+def test_a_new_order_stays_when_the_filters_change(client_of, alice, make_job):
+    """The table is swapped without the form, so the order travels in it."""
+    make_job("support bot", RunState.DONE)
+    table = client_of(alice).get(LIST, {"sort": "name"}, **HTMX).text
+    assert '<input type="hidden" name="sort" value="name" form="job-filter">' in table
+
+
 def test_htmx_gets_the_table_alone(client_of, alice, make_job):
     make_job("support bot", RunState.DONE)
     answer = client_of(alice).get(LIST, **HTMX)
