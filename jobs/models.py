@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from catalog.models import BaseModel, Model, ModelVersion
 from console.models import Workspace, make_uid
-from datasets.models import DatasetVersion
+from datasets.models import DatasetVersion, SharedData
 
 # Qianfan's CreateFineTuningJob takes 2-20 characters; 50 keeps its names valid and leaves room for real ones.
 NAME_LENGTH = (2, 50)
@@ -68,6 +68,11 @@ class Job(models.Model):
         return self.name
 
 
+def default_device_counts() -> list[int]:
+    """One device a run."""
+    return [1]
+
+
 class RunState(models.TextChoices):
     """The states that Qianfan's API names; see jobs/lifecycle.py for the legal transitions."""
 
@@ -89,6 +94,69 @@ class Publication(models.TextChoices):
     PENDING = "pending", _("Publishes when done")
     PUBLISHED = "published", _("Published")
     SKIPPED = "skipped", _("Not published automatically")
+
+
+class Accelerator(models.TextChoices):
+    CPU = "cpu", _("CPU")
+    GPU = "gpu", _("GPU")
+
+
+class Pool(models.Model):
+    """资源池: machines of one kind that train. Its workers listen on the Celery queue of that name."""
+
+    name = models.CharField(_("name"), max_length=50, unique=True)
+    queue = models.SlugField(_("queue"), max_length=50, unique=True, default="training")
+    accelerator = models.CharField(
+        _("accelerator"), max_length=3, choices=Accelerator.choices, default=Accelerator.CPU
+    )
+    device_name = models.CharField(
+        _("device"), max_length=50, blank=True, help_text=_("For example NVIDIA A100 80 GB.")
+    )
+    slots = models.PositiveIntegerField(
+        _("slots"), default=1, help_text=_("Devices that runs may hold at the same time, over all machines.")
+    )
+    device_counts = models.JSONField(
+        _("devices a run may ask for"),
+        default=default_device_counts,
+        help_text=_("A list such as [1, 2, 4, 8]."),
+    )
+    # Per device and hour, in the currency of settings.CURRENCY; 0 means that nothing is charged.
+    price = models.DecimalField(_("price per device hour"), max_digits=10, decimal_places=4, default=0)
+    idle_price = models.DecimalField(
+        _("idle price per device hour"), max_digits=10, decimal_places=4, default=0
+    )
+    allows_idle = models.BooleanField(_("offers idle training"), default=True)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    order = models.PositiveSmallIntegerField(_("order"), default=0)
+
+    class Meta:
+        ordering = ("order", "pk")
+        verbose_name = _("pool")
+        verbose_name_plural = _("pools")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Throughput(models.Model):
+    """How fast one device of a pool trains a base model under a method; the basis of time and price."""
+
+    pool = models.ForeignKey(Pool, on_delete=models.CASCADE, related_name="throughputs")
+    base_model = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="throughputs")
+    method = models.CharField(_("training method"), max_length=30)
+    tokens_per_second = models.FloatField(
+        _("tokens per second"), help_text=_("Samples per second for text-to-image models.")
+    )
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("pool", "base_model", "method"), name="throughput_once"),
+        )
+        verbose_name = _("throughput")
+        verbose_name_plural = _("throughputs")
+
+    def __str__(self) -> str:
+        return f"{self.pool} · {self.base_model} · {self.method}: {self.tokens_per_second:g}"
 
 
 class Run(models.Model):
@@ -115,6 +183,26 @@ class Run(models.Model):
         blank=True,
         related_name="test_uses",
     )
+
+    # 增量训练: the full-parameter run whose weights it starts from (at a step, or at its end), and the
+    # percentage of that run's training rows that is mixed in (seed: 10 by default).
+    base_run = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="continued_by"
+    )
+    base_step = models.PositiveBigIntegerField(null=True, blank=True)
+    base_mix = models.FloatField(default=0)
+    # 混合训练: rows of the general corpus for each row of own data (seed recommends 1:5, that is 0.2).
+    corpus = models.ForeignKey(
+        SharedData, on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    corpus_ratio = models.FloatField(default=0)
+
+    # 资源配置: where it trains, on how many devices, and whether it gives way to others (闲时训练).
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, null=True, blank=True, related_name="runs")
+    devices = models.PositiveIntegerField(default=1)
+    idle = models.BooleanField(default=False)
+    # What was estimated when it was submitted: {"tokens", "hours", "price", "currency"}.
+    estimate = models.JSONField(default=dict)
 
     state = models.CharField(_("state"), max_length=10, choices=RunState.choices, default=RunState.WAITING)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
