@@ -12,6 +12,9 @@ def import_version(version_id: int) -> None:
 
 @app.task
 def resume_imports() -> None:
-    """Wakes workers for imports that nobody works on: a lost message, or a worker that died."""
+    """Wakes workers for imports that nobody works on: a lost message, or a worker that died.
+
+    While all workers are busy the messages expire instead of piling up; the next round sends them again.
+    """
     for version_id in stale_imports():
-        import_version.delay(version_id)
+        import_version.apply_async((version_id,), expires=15)

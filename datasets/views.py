@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db import IntegrityError
 from django.db.models import OuterRef, Subquery
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
@@ -23,7 +23,7 @@ from datasets import publishing
 from datasets.formats import FORMATS
 from datasets.forms import DatasetForm, FilterForm, UploadForm
 from datasets.models import Dataset, DatasetVersion, VersionState
-from datasets.preview import ROWS_A_PAGE, Rows
+from datasets.preview import ROWS_A_PAGE, Rows, ShownRow
 from datasets.problems import error_count, grouped, spoilt_files
 from datasets.storage import stream
 from datasets.uploads import import_files, import_sample
@@ -39,17 +39,16 @@ def dataset_list(request: HtmxHttpRequest) -> HttpResponse:
     query = FilterForm(request.GET)
     query.is_valid()
     q, state = query.cleaned_data.get("q", ""), query.cleaned_data.get("state", "")
-    latest = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by("-number")
-    found = Dataset.objects.filter(workspace=workspace).annotate(
-        latest_pk=Subquery(latest.values("pk")[:1]), latest_state=Subquery(latest.values("state")[:1])
-    )
+    found = Dataset.objects.filter(workspace=workspace)
     if q:
         found = found.filter(name__icontains=q)
     if state:
-        found = found.filter(latest_state=state)
+        latest = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by("-number")
+        found = found.alias(latest_state=Subquery(latest.values("state")[:1])).filter(latest_state=state)
     page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
-    versions = DatasetVersion.objects.defer("problems").in_bulk([dataset.latest_pk for dataset in page])
-    rows = [(dataset, versions.get(dataset.latest_pk)) for dataset in page]
+    newest = DatasetVersion.objects.filter(dataset__in=list(page)).order_by("dataset", "-number")
+    versions = {version.dataset_id: version for version in newest.distinct("dataset").defer("problems")}
+    rows = [(dataset, versions.get(dataset.pk)) for dataset in page]
     context = {
         "nav": "datasets",
         "page_obj": page,
@@ -81,7 +80,7 @@ def create(request: HtmxHttpRequest) -> HttpResponse:
     return render(request, template, context, status=422 if form.errors else 200)
 
 
-def _create(request: HttpRequest, form: DatasetForm) -> DatasetVersion | None:
+def _create(request: HtmxHttpRequest, form: DatasetForm) -> DatasetVersion | None:
     """Carries out a valid form; None, with an error at the field, if the name was taken meanwhile."""
     data = form.cleaned_data
     workspace = form.instance.workspace
@@ -227,12 +226,12 @@ def download(request: HtmxHttpRequest, uid: str) -> FileResponse:
     return FileResponse(file, as_attachment=True, filename=name, content_type="application/jsonl")
 
 
-def _visible_version(request: HttpRequest, uid: str) -> DatasetVersion:
+def _visible_version(request: HtmxHttpRequest, uid: str) -> DatasetVersion:
     versions = DatasetVersion.objects.select_related("dataset__workspace", "created_by")
     return get_visible(versions, request.user, "dataset__workspace", uid=uid)
 
 
-def _writable_version(request: HttpRequest, uid: str) -> DatasetVersion:
+def _writable_version(request: HtmxHttpRequest, uid: str) -> DatasetVersion:
     versions = DatasetVersion.objects.select_related("dataset__workspace", "created_by")
     return get_writable(versions, request.user, "dataset__workspace", uid=uid)
 
@@ -240,6 +239,14 @@ def _writable_version(request: HttpRequest, uid: str) -> DatasetVersion:
 def _may_write(request: HttpRequest, dataset: Dataset) -> bool:
     """Whether the user may change things in the dataset's workspace, which need not be the current one."""
     return any(item.can_write for item in memberships(request) if item.workspace_id == dataset.workspace_id)
+
+
+def _page_of_rows(request: HttpRequest, version: DatasetVersion) -> Page[ShownRow] | None:
+    """The rows to show; None where the storage has lost them."""
+    try:
+        return Paginator(Rows(version), ROWS_A_PAGE).get_page(request.GET.get("page"))
+    except FileNotFoundError:
+        return None
 
 
 def _version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
@@ -256,7 +263,7 @@ def _version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[
         "bad_rows": errors - files_lost,
         "spoilt_files": files_lost,
         "groups": grouped(version.problems, version.problem_kinds),
-        "page_obj": Paginator(Rows(version), ROWS_A_PAGE).get_page(request.GET.get("page")),
+        "page_obj": _page_of_rows(request, version),
         "form": UploadForm() if may_write else None,
         "publish_url": reverse("datasets:publish", args=[version.uid]),
     }

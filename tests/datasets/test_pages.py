@@ -3,11 +3,14 @@
 import json
 
 import pytest
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
+from datasets.formats import FORMATS
 from datasets.imports import run_import
 from datasets.models import Dataset, DatasetVersion, VersionState
 
@@ -232,8 +235,6 @@ def test_a_strange_file_name_stays_in_its_folder(client_of, alice, version, name
 def test_an_upload_replaces_files_and_rows(
     client_of, alice, draft, django_capture_on_commit_callbacks, monkeypatch
 ) -> None:
-    from django.core.files.storage import default_storage
-
     monkeypatch.setattr("datasets.tasks.import_version.delay", lambda pk: None)
     old = draft.files.get().path
     with django_capture_on_commit_callbacks(execute=True):
@@ -257,8 +258,6 @@ def test_the_sample_becomes_a_dataset_with_one_click(client_of, alice) -> None:
 
 
 def test_the_create_page_explains_every_format(client_of, alice) -> None:
-    from datasets.formats import FORMATS
-
     page = client_of(alice).get(reverse("datasets:create")).text
     for format_ in FORMATS.values():
         assert str(format_.label) in page
@@ -284,6 +283,13 @@ def test_very_long_rows_are_shown_in_part(client_of, alice, waiting) -> None:
     assert "and 160 more messages" in page
 
 
+def test_lost_rows_are_told(client_of, alice, draft) -> None:
+    default_storage.delete(draft.rows_path)
+    client = client_of(alice)
+    assert "no longer in the storage" in client.get(of_version("version", draft)).text
+    assert client.get(of_version("download", draft)).status_code == 404
+
+
 def test_problems_are_shown_with_their_places(client_of, alice, failed) -> None:
     page = client_of(alice).get(of_version("version", failed)).text
     assert "a.jsonl:3" in page
@@ -295,6 +301,14 @@ def test_the_poll_goes_on_while_it_is_imported(client_of, alice, waiting) -> Non
     version = waiting(a__jsonl=GOOD)
     answer = client_of(alice).get(of_version("import_progress", version), headers=HTMX)
     assert (answer.status_code, "every 1s" in answer.text) == (200, True)
+
+
+def test_progress_is_told_in_bytes(client_of, alice, waiting) -> None:
+    version = waiting(a__jsonl="x" * 2048)
+    DatasetVersion.objects.update(progress=1024, import_heartbeat_at=timezone.now())
+    page = client_of(alice).get(of_version("version", version)).text
+    assert "1.0\xa0KB of 2.0\xa0KB" in page
+    assert 'value="50"' in page
 
 
 def test_the_poll_stops_with_the_result(client_of, alice, draft) -> None:
