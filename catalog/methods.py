@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from django.utils.functional import lazy
+
+from catalog.texts import localized
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -41,4 +45,4 @@ METHODS = {
         ),
     )
 }
-METHOD_CHOICES = [(method.key, method.label_en) for method in METHODS.values()]
+METHOD_CHOICES = [(method.key, lazy(localized, str)(method, "label")) for method in METHODS.values()]

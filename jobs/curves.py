@@ -25,8 +25,8 @@ METRIC_LABELS: dict[str, str | Promise] = {
     "grad_norm": _("Gradient norm"),
     "tokens_per_second": _("Tokens per second"),
     "eval_perplexity": _("Validation perplexity"),
-    "eval_mean_token_accuracy": _("Validation token accuracy"),
-    "mean_token_accuracy": _("Token accuracy"),
+    "eval_token_accuracy": _("Validation token accuracy"),
+    "token_accuracy": _("Token accuracy"),
 }
 
 Point = tuple[int, float]

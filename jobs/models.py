@@ -10,7 +10,8 @@ from django.core.validators import MaxLengthValidator, MinLengthValidator, Regex
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from catalog.models import BaseModel, Model, ModelVersion
+from catalog.methods import METHOD_CHOICES
+from catalog.models import BaseModel, Model, ModelType, ModelVersion
 from console.models import Workspace, make_uid
 from datasets.models import DatasetVersion, SharedData
 
@@ -36,7 +37,7 @@ class Job(models.Model):
             RegexValidator(r"^[^\x00-\x1f]*$", _("Control characters are not allowed.")),
         ],
     )
-    model_type = models.CharField(_("job type"), max_length=20)
+    model_type = models.CharField(_("job type"), max_length=20, choices=ModelType)
     description = models.TextField(
         _("description"), blank=True, validators=[MaxLengthValidator(DESCRIPTION_LENGTH)]
     )
@@ -143,7 +144,7 @@ class Throughput(models.Model):
 
     pool = models.ForeignKey(Pool, on_delete=models.CASCADE, related_name="throughputs")
     base_model = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="throughputs")
-    method = models.CharField(_("training method"), max_length=30)
+    method = models.CharField(_("training method"), max_length=30, choices=METHOD_CHOICES)
     tokens_per_second = models.FloatField(
         _("tokens per second"), help_text=_("Samples per second for text-to-image models.")
     )
@@ -170,7 +171,7 @@ class Run(models.Model):
     base_model = models.ForeignKey(
         BaseModel, verbose_name=_("base model"), on_delete=models.PROTECT, related_name="runs"
     )
-    method = models.CharField(_("training method"), max_length=30)
+    method = models.CharField(_("training method"), max_length=30, choices=METHOD_CHOICES)
     # {key: value} as the user left them, hidden fields left out.
     hyperparameters = models.JSONField(_("hyperparameters"), default=dict)
     # The test set: percent of each source that is held out, or the first rows of a version of its own.

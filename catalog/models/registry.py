@@ -9,7 +9,8 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from catalog.models.offers import BaseModel
+from catalog.methods import METHOD_CHOICES
+from catalog.models.offers import BaseModel, ModelType
 from console.models import Workspace, make_uid
 
 # Qianfan: Chinese, letters, digits and _, not starting with _, 2-20 characters; - and . and 50 characters are
@@ -30,7 +31,7 @@ class Model(models.Model):
         Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="models"
     )
     name = models.CharField(_("model name"), max_length=50, validators=[validate_model_name])
-    model_type = models.CharField(_("type"), max_length=20)
+    model_type = models.CharField(_("type"), max_length=20, choices=ModelType)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     next_version = models.PositiveIntegerField(_("next version"), default=1, editable=False)
 
@@ -68,7 +69,7 @@ class ModelVersion(models.Model):
     base_model = models.ForeignKey(
         BaseModel, verbose_name=_("base model"), on_delete=models.PROTECT, related_name="published"
     )
-    method = models.CharField(_("training method"), max_length=30)
+    method = models.CharField(_("training method"), max_length=30, choices=METHOD_CHOICES)
     path = models.CharField(_("path"), max_length=300, blank=True)
     size = models.PositiveBigIntegerField(_("size"), default=0)
     # [{"name", "size", "sha256"}] of every file under `path`.

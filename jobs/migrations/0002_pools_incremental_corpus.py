@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
             name='Throughput',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('method', models.CharField(max_length=30, verbose_name='training method')),
+                ('method', models.CharField(choices=[('FullFineTuning', 'Full fine-tuning'), ('LoRA', 'LoRA')], max_length=30, verbose_name='training method')),
                 ('tokens_per_second', models.FloatField(help_text='Samples per second for text-to-image models.', verbose_name='tokens per second')),
                 ('base_model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='throughputs', to='catalog.basemodel')),
                 ('pool', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='throughputs', to='jobs.pool')),
