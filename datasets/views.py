@@ -46,8 +46,8 @@ def dataset_list(request: HtmxHttpRequest) -> HttpResponse:
         latest = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by("-number")
         found = found.alias(latest_state=Subquery(latest.values("state")[:1])).filter(latest_state=state)
     page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
-    newest = DatasetVersion.objects.filter(dataset__in=list(page)).order_by("dataset", "-number")
-    versions = {version.dataset_id: version for version in newest.distinct("dataset").defer("problems")}
+    newest = DatasetVersion.objects.filter(dataset__in=list(page)).order_by("dataset_id", "-number")
+    versions = {version.dataset_id: version for version in newest.distinct("dataset_id").defer("problems")}
     rows = [(dataset, versions.get(dataset.pk)) for dataset in page]
     context = {
         "nav": "datasets",
