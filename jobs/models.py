@@ -142,8 +142,12 @@ class Pool(models.Model):
 class Throughput(models.Model):
     """How fast one device of a pool trains a base model under a method; the basis of time and price."""
 
-    pool = models.ForeignKey(Pool, on_delete=models.CASCADE, related_name="throughputs")
-    base_model = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="throughputs")
+    pool = models.ForeignKey(
+        Pool, verbose_name=_("pool"), on_delete=models.CASCADE, related_name="throughputs"
+    )
+    base_model = models.ForeignKey(
+        BaseModel, verbose_name=_("base model"), on_delete=models.CASCADE, related_name="throughputs"
+    )
     method = models.CharField(_("training method"), max_length=30, choices=METHOD_CHOICES)
     tokens_per_second = models.FloatField(
         _("tokens per second"), help_text=_("Samples per second for text-to-image models.")
@@ -188,22 +192,34 @@ class Run(models.Model):
     # 增量训练: the full-parameter run whose weights it starts from (at a step, or at its end), and the
     # percentage of that run's training rows that is mixed in (seed: 10 by default).
     base_run = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="continued_by"
+        "self",
+        verbose_name=_("base run"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="continued_by",
     )
-    base_step = models.PositiveBigIntegerField(null=True, blank=True)
-    base_mix = models.FloatField(default=0)
+    base_step = models.PositiveBigIntegerField(_("base step"), null=True, blank=True)
+    base_mix = models.FloatField(_("share of the base data"), default=0)
     # 混合训练: rows of the general corpus for each row of own data (seed recommends 1:5, that is 0.2).
     corpus = models.ForeignKey(
-        SharedData, on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
+        SharedData,
+        verbose_name=_("general corpus"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="runs",
     )
-    corpus_ratio = models.FloatField(default=0)
+    corpus_ratio = models.FloatField(_("share of the corpus"), default=0)
 
     # 资源配置: where it trains, on how many devices, and whether it gives way to others (闲时训练).
-    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, null=True, blank=True, related_name="runs")
-    devices = models.PositiveIntegerField(default=1)
-    idle = models.BooleanField(default=False)
+    pool = models.ForeignKey(
+        Pool, verbose_name=_("pool"), on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    devices = models.PositiveIntegerField(_("devices"), default=1)
+    idle = models.BooleanField(_("idle training"), default=False)
     # What was estimated when it was submitted: {"tokens", "hours", "price", "currency"}.
-    estimate = models.JSONField(default=dict)
+    estimate = models.JSONField(_("estimate"), default=dict)
 
     state = models.CharField(_("state"), max_length=10, choices=RunState.choices, default=RunState.WAITING)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

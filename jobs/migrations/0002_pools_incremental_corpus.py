@@ -39,47 +39,47 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='run',
             name='base_mix',
-            field=models.FloatField(default=0),
+            field=models.FloatField(default=0, verbose_name='share of the base data'),
         ),
         migrations.AddField(
             model_name='run',
             name='base_run',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='continued_by', to='jobs.run'),
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='continued_by', to='jobs.run', verbose_name='base run'),
         ),
         migrations.AddField(
             model_name='run',
             name='base_step',
-            field=models.PositiveBigIntegerField(blank=True, null=True),
+            field=models.PositiveBigIntegerField(blank=True, null=True, verbose_name='base step'),
         ),
         migrations.AddField(
             model_name='run',
             name='corpus',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='datasets.shareddata'),
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='datasets.shareddata', verbose_name='general corpus'),
         ),
         migrations.AddField(
             model_name='run',
             name='corpus_ratio',
-            field=models.FloatField(default=0),
+            field=models.FloatField(default=0, verbose_name='share of the corpus'),
         ),
         migrations.AddField(
             model_name='run',
             name='devices',
-            field=models.PositiveIntegerField(default=1),
+            field=models.PositiveIntegerField(default=1, verbose_name='devices'),
         ),
         migrations.AddField(
             model_name='run',
             name='estimate',
-            field=models.JSONField(default=dict),
+            field=models.JSONField(default=dict, verbose_name='estimate'),
         ),
         migrations.AddField(
             model_name='run',
             name='idle',
-            field=models.BooleanField(default=False),
+            field=models.BooleanField(default=False, verbose_name='idle training'),
         ),
         migrations.AddField(
             model_name='run',
             name='pool',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='jobs.pool'),
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='jobs.pool', verbose_name='pool'),
         ),
         migrations.CreateModel(
             name='Throughput',
@@ -87,8 +87,8 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('method', models.CharField(choices=[('FullFineTuning', 'Full fine-tuning'), ('LoRA', 'LoRA')], max_length=30, verbose_name='training method')),
                 ('tokens_per_second', models.FloatField(help_text='Samples per second for text-to-image models.', verbose_name='tokens per second')),
-                ('base_model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='throughputs', to='catalog.basemodel')),
-                ('pool', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='throughputs', to='jobs.pool')),
+                ('base_model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='throughputs', to='catalog.basemodel', verbose_name='base model')),
+                ('pool', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='throughputs', to='jobs.pool', verbose_name='pool')),
             ],
             options={
                 'verbose_name': 'throughput',
