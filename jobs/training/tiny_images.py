@@ -1,0 +1,287 @@
+"""Make a tiny base model that draws or sees pictures, for tests and for trying the product without a download.
+
+    python -m jobs.training.tiny_images OUT_DIR --architecture sdxl --texts conversations.jsonl
+
+Complete directories of the real classes, with tokenizers trained on the given texts and random weights. The
+same arguments give the same files.
+"""
+
+import sys
+from pathlib import Path
+
+# Before anything else is imported: the installed library `datasets` comes before the app of the same name.
+_root = str(Path(__file__).resolve().parents[2])
+sys.path[:] = [entry for entry in sys.path if str(Path(entry or ".").resolve()) != _root] + [_root]
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
+
+from jobs.training.tiny import make_tokenizer, read_texts  # noqa: E402
+
+VOCABULARY = 1024
+IMAGE = "<image>"
+
+# As LLaVA-v1.6's own: the pictures of a turn come before its text, and nothing closes a reply.
+LLAVA_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{{ message['role'].upper() + ': ' }}"
+    "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] + ' ' }}{% endfor %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+Conversations = list[list[dict[str, str]]]
+
+
+def make_sdxl(conversations: Conversations) -> Any:
+    """StableDiffusionXLPipeline for pictures of 64 pixels: a U-Net and two CLIP text encoders, 0.9 million
+    parameters."""
+    from diffusers import (
+        AutoencoderKL,
+        EulerDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    tokenizer = make_clip_tokenizer(conversations)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        projection_dim=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,  # CLIP pools at this token, and its default is another one
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return StableDiffusionXLPipeline(
+        vae=AutoencoderKL(
+            block_out_channels=(32, 64),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=16,
+            sample_size=64,
+        ),
+        text_encoder=CLIPTextModel(text),
+        text_encoder_2=CLIPTextModelWithProjection(text),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=UNet2DConditionModel(
+            sample_size=32,
+            block_out_channels=(32, 64),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=(2, 4),
+            transformer_layers_per_block=(1, 2),
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=80,  # 6 figures of 8, and the pooled text of 32
+            cross_attention_dim=64,  # both text encoders side by side
+            use_linear_projection=True,
+            norm_num_groups=16,
+        ),
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+        ),
+    )
+
+
+def make_ernie_image(conversations: Conversations) -> Any:
+    """ErnieImagePipeline for pictures of 64 pixels."""
+    import torch
+    from diffusers import (
+        AutoencoderKLFlux2,
+        ErnieImagePipeline,
+        ErnieImageTransformer2DModel,
+        FlowMatchEulerDiscreteScheduler,
+    )
+    from transformers import Mistral3Config, Mistral3Model
+
+    tokenizer = make_tokenizer(conversations, VOCABULARY)
+    text = {
+        "model_type": "ministral3",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    vision = {
+        "model_type": "pixtral",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "head_dim": 8,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    transformer = ErnieImageTransformer2DModel(
+        hidden_size=64,
+        num_attention_heads=4,
+        num_layers=2,
+        ffn_hidden_size=128,
+        in_channels=32,  # 8 latent channels in patches of 2 x 2
+        out_channels=32,
+        text_in_dim=32,
+        rope_axes_dim=(4, 6, 6),
+    )
+    # These start at zero, and then a new adapter elsewhere would get no gradient at all.
+    for layer in (transformer.final_linear, transformer.adaLN_modulation[-1]):
+        torch.nn.init.normal_(layer.weight, std=0.02)
+    return ErnieImagePipeline(
+        transformer=transformer,
+        vae=AutoencoderKLFlux2(
+            block_out_channels=(16, 16, 16, 16),
+            latent_channels=8,
+            norm_num_groups=8,
+            layers_per_block=1,
+            sample_size=64,
+        ),
+        text_encoder=Mistral3Model(Mistral3Config(text_config=text, vision_config=vision)),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=4.0),
+    )
+
+
+class Pair:
+    """A model and its processor, saved into one directory as transformers does."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model, processor
+
+    def save_pretrained(self, output: Path) -> None:
+        self.model.save_pretrained(output)
+        self.processor.save_pretrained(output)
+
+
+def make_llava_next(conversations: Conversations) -> Pair:
+    """LlavaNextForConditionalGeneration that sees tiles of 32 pixels in patches of 8, up to 52 tokens a picture."""
+    from transformers import (
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaNextConfig,
+        LlavaNextForConditionalGeneration,
+        LlavaNextProcessor,
+    )
+    from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+
+    tokenizer = make_tokenizer(conversations, VOCABULARY)
+    tokenizer.add_tokens(IMAGE, special_tokens=True)
+    tokenizer.chat_template = LLAVA_TEMPLATE
+    tile, patch = 32, 8
+    grids = [[tile, 2 * tile], [2 * tile, tile], [2 * tile, 2 * tile]]
+    config = LlavaNextConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            projection_dim=32,
+            image_size=tile,
+            patch_size=patch,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=4096,
+            tie_word_embeddings=False,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_grid_pinpoints=grids,
+        tie_word_embeddings=False,
+    )
+    processor = LlavaNextProcessor(
+        LlavaNextImageProcessorPil(
+            size={"shortest_edge": tile},
+            crop_size={"height": tile, "width": tile},
+            image_grid_pinpoints=grids,
+        ),
+        tokenizer,
+        patch_size=patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    )
+    return Pair(LlavaNextForConditionalGeneration(config), processor)
+
+
+ARCHITECTURES: dict[str, Callable[[Conversations], Any]] = {
+    "sdxl": make_sdxl,
+    "ernie_image": make_ernie_image,
+    "llava_next": make_llava_next,
+}
+
+
+def make_clip_tokenizer(conversations: Conversations) -> Any:
+    """CLIP's kind of BPE, trained on the texts: lower case, words that end with </w>, 77 tokens a prompt."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    tokenizer = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
+    like = CLIPTokenizer(vocab={start: 0, end: 1}, merges=[]).backend_tokenizer
+    tokenizer.normalizer, tokenizer.pre_tokenizer = like.normalizer, like.pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[start, end],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(
+        [message["content"] for conversation in conversations for message in conversation], trainer
+    )
+    learned = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in learned["merges"]]
+    return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=77)
+
+
+def make(output: Path, architecture: str, texts: Path, seed: int = 0) -> None:
+    """Write the model directory and print what was made."""
+    import torch
+    from transformers import logging, set_seed
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    conversations = read_texts(texts)
+    set_seed(seed)
+    made = ARCHITECTURES[architecture](conversations)
+    made.save_pretrained(output)
+    print(f"{output}: {architecture}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--architecture", choices=ARCHITECTURES, required=True)
+    parser.add_argument("--texts", type=Path, required=True, help="JSON Lines of conversations")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+    make(options.output, options.architecture, options.texts, options.seed)
+
+
+if __name__ == "__main__":
+    main()
