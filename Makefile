@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN = $(VENV)/bin
 export HOST PORT
 
-.PHONY: run test lint messages demo-model clean install install-dev
+.PHONY: run test lint messages screenshots demo-model clean install install-dev
 
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
@@ -54,6 +54,10 @@ locale/zh_Hans/LC_MESSAGES/django.mo: locale/zh_Hans/LC_MESSAGES/django.po $(VEN
 messages:
 	$(BIN)/python manage.py makemessages --locale zh_Hans --no-obsolete --no-wrap --add-location file \
 		--ignore .venv --ignore var
+
+# The pictures of README.md, from a console that `make run` runs.
+screenshots: $(VENV)/.dev
+	@$(BIN)/python docs/screenshots.py --url http://$(HOST):$(PORT)
 
 clean:
 	rm -rf var .pytest_cache .mypy_cache .ruff_cache
