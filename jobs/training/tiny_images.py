@@ -170,7 +170,7 @@ class Pair:
 
 
 def make_llava_next(conversations: Conversations) -> Pair:
-    """LlavaNextForConditionalGeneration that sees tiles of 32 pixels in patches of 8, up to 52 tokens a picture."""
+    """LlavaNextForConditionalGeneration that sees tiles of 32 pixels in patches of 8, up to 88 tokens a picture."""
     from transformers import (
         CLIPVisionConfig,
         LlamaConfig,
