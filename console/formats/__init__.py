@@ -1,0 +1,1 @@
+"""Where a language's numbers and dates are written otherwise than Django does (FORMAT_MODULE_PATH)."""
