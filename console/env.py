@@ -114,6 +114,8 @@ def storage(name: str, default: str) -> dict[str, Any]:
                 "secret_key": text("AWS_SECRET_ACCESS_KEY") or None,
                 "file_overwrite": True,
                 "default_acl": None,
+                # Larger objects are read through a temporary file, never held in memory.
+                "max_memory_size": 1024 * 1024,
             },
         }
     raise ImproperlyConfigured(f"{name} must be file:///directory or s3://bucket/prefix, not {value!r}")

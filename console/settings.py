@@ -151,6 +151,8 @@ STATICFILES_DIRS = [
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
+# A larger file is refused at its field.
+DATASET_MAX_FILE_MB = env.integer("DATASET_MAX_FILE_MB", 1024, minimum=1)
 
 # --- Training ------------------------------------------------------------------------------------------------
 

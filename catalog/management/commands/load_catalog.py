@@ -23,10 +23,12 @@ class Command(BaseCommand):
             report = load_data_files(reset=reset)
         except (DataFileError, InvalidRow) as error:
             raise CommandError(f"The catalogue was not loaded, nothing was changed: {error}") from error
+        if verbosity == 0:
+            return
         self.stdout.write(
             f"Catalogue: {len(report.created)} rows created, {len(report.updated)} updated, "
             f"{len(report.removed)} removed, {len(report.kept)} changes of operators kept."
         )
         for title, names in (("kept", report.kept), ("no longer in the data files", report.left_over)):
-            for name in names if verbosity > 0 else ():
+            for name in names:
                 self.stdout.write(f"  {title}: {name}")
