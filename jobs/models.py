@@ -240,6 +240,11 @@ class Run(models.Model):
         null=True,
         related_name="+",
     )
+    # An idle run that is to make room; cleared when it is back in the queue.
+    preempt_requested_at = models.DateTimeField(_("asked to make room at"), null=True, blank=True)
+    # Since when it holds its devices, and for how long it held them before (what is charged).
+    claimed_at = models.DateTimeField(_("holds its devices since"), null=True, blank=True)
+    held_seconds = models.FloatField(_("seconds on its devices"), default=0)
 
     # Who carries it out. `lease` grows with every claim; a follower whose number is older must not write.
     lease = models.PositiveIntegerField(_("lease"), default=0)
