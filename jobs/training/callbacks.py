@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from jobs.training.checkpoints import list_checkpoints, size_of, step_of
-from jobs.training.events import EventWriter, TrainingFailure, read_events
+from jobs.training.events import EventWriter, TrainingFailure
+from jobs.training.reports import report_checkpoints
 from jobs.training.stopping import Stop
 
 PROGRESS_INTERVAL = 0.25  # seconds between two progress events
@@ -28,12 +28,13 @@ METRICS = {
 class Report(TrainerCallback):
     """Writes progress, metrics and checkpoints as events, and one tidy line per metric to stdout."""
 
-    def __init__(self, events: EventWriter, run_dir: Path, resumed_from: int) -> None:
+    def __init__(self, events: EventWriter, run_dir: Path, resumed_from: int, unit: str = "tokens") -> None:
         self.events, self.run_dir = events, run_dir
+        self.unit = unit  # what the speed counts: "tokens" or "samples"
         self.first_step = resumed_from
         self.last_values: dict[str, float] = {}
         self._started = self._progress_at = time.monotonic()
-        self._logged_at, self._logged_tokens = self._started, 0.0
+        self._logged_at, self._logged_count = self._started, 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -73,12 +74,12 @@ class Report(TrainerCallback):
                     f"The loss became {values['loss']} at step {step}; lower the learning rate or check the data.",
                     step=step,
                 )
-            now, tokens = time.monotonic(), float(logs.get("num_tokens", 0))
-            values["tokens_per_second"] = round(
-                (tokens - self._logged_tokens) / max(now - self._logged_at, 1e-6), 1
+            now, count = time.monotonic(), float(logs.get(f"num_{self.unit}", 0))
+            values[f"{self.unit}_per_second"] = round(
+                (count - self._logged_count) / max(now - self._logged_at, 1e-6), 1
             )
-            self._logged_at, self._logged_tokens = now, tokens
-        if "eval_loss" in values:
+            self._logged_at, self._logged_count = now, count
+        if "eval_loss" in values and self.unit == "tokens":
             values["eval_perplexity"] = math.exp(
                 min(values["eval_loss"], 700)
             )  # exp(710) is no float any more
@@ -92,45 +93,28 @@ class Report(TrainerCallback):
         self.last_values |= values
         self.events.write("metrics", step=step, epoch=round(state.epoch or 0, 4), values=values)
         width = len(str(state.max_steps))
-        line = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        line = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
         print(f"step {step:>{width}}/{state.max_steps}  epoch {state.epoch or 0:.2f}  {line}", flush=True)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._logged_at = time.monotonic()  # evaluating is no part of the training speed
+        self.restart_clock()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         report_checkpoints(self.events, self.run_dir, self.last_values)
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """What happened since the last step (evaluating, saving, drawing) is no part of the training speed."""
         self._logged_at = time.monotonic()
 
 
-def report_checkpoints(events: EventWriter, run_dir: Path, values: dict[str, float]) -> None:
-    """Bring the events in line with the checkpoints on disk, also those of a process that was killed in
-    between.
-    """
-    announced: set[int] = set()
-    for event in read_events(run_dir / "events.jsonl")[0]:
-        if event["type"] == "checkpoint":
-            announced.add(event["step"])
-        elif event["type"] == "checkpoint_removed":
-            announced.discard(event["step"])
-    on_disk = {step_of(path): path for path in list_checkpoints(run_dir / "checkpoints")}
-    for step in sorted(on_disk.keys() - announced):
-        path = on_disk[step]
-        events.write(
-            "checkpoint",
-            step=step,
-            path=str(path.relative_to(run_dir)),
-            bytes=size_of(path),
-            loss=values.get("loss"),
-            eval_loss=values.get("eval_loss"),
-        )
-        print(f"checkpoint {path.name}", flush=True)
-    for step in sorted(announced - on_disk.keys()):
-        events.write("checkpoint_removed", step=step)
+def _short(value: float) -> str:
+    """Four digits, and no exponent for large numbers."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 class EarlyStopping(TrainerCallback):

@@ -17,14 +17,13 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from diffusers.utils import convert_state_dict_to_diffusers
+from diffusers.utils import convert_state_dict_to_diffusers, logging
 from peft import get_peft_model_state_dict
 from PIL import Image
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
 
-from jobs.training.events import TrainingFailure
 from jobs.training.pictures import fill_square, to_tensor
 from jobs.training.weights import broken, check_weights, missing
 
@@ -50,6 +49,8 @@ class Family:
     lora_layers: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
 
     def __init__(self, path: Path, dtype: torch.dtype, network_dtype: torch.dtype, device: str) -> None:
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
         self.path, self.device = path, device
         self.network = self._load_network(network_dtype)
         self.pipe = self._load_pipeline(dtype)
@@ -57,13 +58,12 @@ class Family:
         for name, component in self.pipe.components.items():
             if isinstance(component, nn.Module) and name != self.network_name:
                 component.requires_grad_(False).eval()
-        self.pipe.vae.to(torch.float32)
 
     def _load_network(self, dtype: torch.dtype) -> Any:
         folder = self.path / self.network_name
         try:
             network, info = self.network_class.from_pretrained(
-                folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             if isinstance(error, torch.OutOfMemoryError):
@@ -84,11 +84,19 @@ class Family:
                 self.path,
                 **{self.network_name: self.network},
                 **dict.fromkeys(self.not_needed),
-                torch_dtype=dtype,
+                dtype={"vae": torch.float32, "default": dtype},
                 local_files_only=True,
                 use_safetensors=True,
             )
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RuntimeError,
+            ImportError,
+            SafetensorError,
+        ) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise broken(self.path, _first_line(error)) from error
@@ -146,7 +154,7 @@ class Family:
         output.mkdir(parents=True)
         shutil.copy2(self.path / MODEL_INDEX, output)
         for name in components(self.path):
-            if name != self.network_name:
+            if name != self.network_name and (self.path / name).is_dir():
                 shutil.copytree(self.path / name, output / name, ignore=shutil.ignore_patterns("*.bin", ".*"))
         self.network.save_pretrained(output / self.network_name)
 
@@ -178,12 +186,16 @@ class Sdxl(Family):
         size = self.resolution
         return {
             "moments": posterior.parameters[0].cpu(),
-            "time_ids": torch.tensor([picture.height, picture.width, top, left, size, size], dtype=torch.float32),
+            "time_ids": torch.tensor(
+                [picture.height, picture.width, top, left, size, size], dtype=torch.float32
+            ),
         }
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str) -> Encoded:
-        embeds, _, pooled, _ = self.pipe.encode_prompt(prompt, device=self.device, do_classifier_free_guidance=False)
+        embeds, _, pooled, _ = self.pipe.encode_prompt(
+            prompt, device=self.device, do_classifier_free_guidance=False
+        )
         return {"prompt_embeds": embeds[0].cpu(), "pooled": pooled[0].cpu()}
 
     def loss(self, batch: Encoded, generators: list[torch.Generator] | None) -> torch.Tensor:
@@ -293,9 +305,7 @@ class ErnieImage(Family):
         return self.pipe.image_processor.postprocess(self.pipe.vae.decode(latents).sample)[0]
 
 
-FAMILIES: dict[str, type[Family]] = {
-    family.pipeline_class.__name__: family for family in (Sdxl, ErnieImage)
-}
+FAMILIES: dict[str, type[Family]] = {family.pipeline_class.__name__: family for family in (Sdxl, ErnieImage)}
 
 
 def find_family(path: Path) -> type[Family]:

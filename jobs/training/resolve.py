@@ -1,9 +1,10 @@
 """From what the spec says to the values that a run uses, each with its origin."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jobs.training.data import Prepared
+from jobs.training.events import TrainingFailure
 from jobs.training.parameters import PARAMETERS
 from jobs.training.spec import Setting
 
@@ -16,14 +17,19 @@ class Resolved:
     """The value and the origin of every hyperparameter of a method.
 
     What the spec leaves out starts with the table's default; `decide` replaces a value with one that needs
-    the data or the model. Both have the origin "trainer".
+    the data or the model. Both have the origin "trainer". `without` are hyperparameters that mean nothing to
+    a trainer; raises TrainingFailure where the spec has one of them.
     """
 
-    def __init__(self, method: str, given: Mapping[str, Setting]) -> None:
+    def __init__(self, method: str, given: Mapping[str, Setting], without: Collection[str] = ()) -> None:
+        if odd := [key for key in given if key in without]:
+            raise TrainingFailure(
+                "spec_invalid", f"{odd[0]} means nothing to this kind of model.", key=odd[0]
+            )
         self._entries: dict[str, dict[str, Any]] = {
             key: {"value": parameter.default, "origin": "trainer"}
             for key, parameter in PARAMETERS.items()
-            if method in parameter.methods
+            if method in parameter.methods and key not in without
         }
         self._given = frozenset(given)
         for key, setting in given.items():

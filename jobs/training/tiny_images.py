@@ -39,7 +39,7 @@ Conversations = list[list[dict[str, str]]]
 
 
 def make_sdxl(conversations: Conversations) -> Any:
-    """StableDiffusionXLPipeline for pictures of 64 pixels: a U-Net and two CLIP text encoders, 0.9 million
+    """StableDiffusionXLPipeline for pictures of 64 pixels: a U-Net and two CLIP text encoders, 2 million
     parameters."""
     from diffusers import (
         AutoencoderKL,

@@ -19,6 +19,7 @@ class Trainer:
 # Keyed by model type.
 TRAINERS: dict[str, Trainer] = {
     "text2text": Trainer("text", row_type="messages", methods=("FullFineTuning", "LoRA")),
+    "text2image": Trainer("image", row_type="image_caption", methods=("FullFineTuning", "LoRA")),
 }
 
 
