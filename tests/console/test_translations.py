@@ -137,6 +137,9 @@ def test_the_compiled_file_is_current(entries):
 # --- What people see ---------------------------------------------------------------------------------------------
 
 
+LEFT_OUT = ("script", "style", "code", "pre", "textarea")
+
+
 class _Visible(HTMLParser):
     """Collects the texts of a page: those between tags and those that attributes show or read aloud.
 
@@ -154,14 +157,11 @@ class _Visible(HTMLParser):
             self._depth += tag == self._skipped
             return
         values = dict(attrs)
-        classes = set((values.get("class") or "").split())
-        if (
-            tag in ("script", "style", "code", "pre")
-            or values.get("lang") == "en"
-            or classes & {"mono", "key"}
-        ):
+        name, classes = values.get("name") or "", set((values.get("class") or "").split())
+        is_left_out = tag in LEFT_OUT or name.endswith("-key") or classes & {"mono", "key"}
+        if (is_left_out or values.get("lang") == "en") and tag not in ("input", "img"):
             self._skipped, self._depth = tag, 1
-        if (values.get("name") or "").endswith("_en"):
+        if name.endswith("_en"):
             return  # a field for an English text shows an English one in its place
         shown = ("title", "aria-label", "placeholder", "alt", "data-label")
         self.texts |= {value.strip() for name, value in attrs if value and name in shown}
