@@ -259,5 +259,5 @@ def _create_run(job: Job, user: User, configuration: Configuration) -> Run:
         RunSource(run=run, version=source.version, sampling_rate=source.sampling_rate)
         for source in configuration.sources
     )
-    lifecycle.wake_worker()
+    lifecycle.wake_worker(run)
     return run

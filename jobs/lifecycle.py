@@ -1,32 +1,34 @@
 """The state of a run. Nothing else in the product changes it.
 
 ```
-            ┌──────── released (worker shut down, trainer killed) ◄───┐
+            ┌─ released (worker shut down, trainer killed, preempted) ┐
             ▼                                                         │
         Waiting ──claimed──► Running ──► Done │ Failed │ Stopped ◄────┤
             └────────────── stopped before it began ──► Stopped       │
 ```
 The database decides: a worker may carry out a run only after `claim_next` gave it a lease, and writes only
 while that lease is the newest. A Celery message merely wakes a worker up, so a lost or doubled one changes
-nothing.
+nothing. Which waiting run comes next, jobs/queueing.py decides.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psutil
 from django.conf import settings
 from django.db import close_old_connections, transaction
-from django.db.models import Q
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from console.models import User
+from jobs import queueing
 from jobs.models import ACTIVE_STATES, Publication, Run, RunState, TimelineEntry
 
 TRANSITIONS: dict[str, frozenset[str]] = {
@@ -53,12 +55,15 @@ def note(
     return TimelineEntry.objects.create(run=run, kind=kind, at=at or timezone.now(), actor=actor, data=data)
 
 
-def wake_worker() -> None:
-    """Sends a wake-up to the training queue once the current transaction is committed."""
+def wake_worker(run: Run) -> None:
+    """Once the current transaction is committed: sends a wake-up to the run's queue, and asks idle runs to
+    make room for it."""
     from jobs.tasks import run_training
 
-    # The broker may be away for a moment; `dispatch` (beat) wakes a worker for every waiting run anyway.
-    transaction.on_commit(run_training.delay, robust=True)
+    # The broker may be away for a moment; `dispatch` (beat) does both for every waiting run anyway.
+    transaction.on_commit(partial(run_training.apply_async, queue=queueing.queue_of(run)), robust=True)
+    if run.pool_id and not run.idle:
+        transaction.on_commit(partial(queueing.make_room, run.pool_id), robust=True)
 
 
 def _move(run: Run, state: RunState) -> None:
@@ -66,6 +71,10 @@ def _move(run: Run, state: RunState) -> None:
     if state not in TRANSITIONS[run.state]:
         raise IllegalTransition(f"{run.uid}: {run.state} → {state}")
     run.state = state
+    run.preempt_requested_at = None
+    if run.claimed_at is not None and state != RunState.RUNNING:
+        run.held_seconds += (timezone.now() - run.claimed_at).total_seconds()
+        run.claimed_at = None
     if state in (RunState.DONE, RunState.FAILED, RunState.STOPPED):
         run.finished_at = timezone.now()
         run.eta_seconds = None
@@ -98,46 +107,50 @@ def is_dead(follower: str) -> bool:
         return True
 
 
-def claimable(now: datetime) -> Q:
-    """Waiting runs, and running ones whose follower has not reported for LEASE_SECONDS."""
-    expired = now - timedelta(seconds=settings.LEASE_SECONDS)
-    return Q(state=RunState.WAITING) | Q(state=RunState.RUNNING, heartbeat_at__lt=expired)
+def abandoned(served: Collection[str] | None) -> QuerySet[Run]:
+    """Running runs of these queues whose follower has not reported for LEASE_SECONDS."""
+    expired = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
+    return Run.objects.filter(queueing.on_queues(served), state=RunState.RUNNING, heartbeat_at__lt=expired)
 
 
-def claim_next(follower: str) -> Run | None:
-    """Takes the oldest run that nobody carries out and gives it a new lease; None if there is none.
+def claim_next(follower: str, served: Collection[str] | None = None) -> Run | None:
+    """Takes a run that nobody carries out and gives it a new lease; None if there is none.
 
-    A run whose follower died on this machine is taken at once, without waiting for its lease to run out.
+    `served` are the queues of the worker (None: all). First come runs that lost their follower, for they hold
+    devices; one whose follower died on this machine is taken at once, without waiting for its lease to run
+    out. Then comes the waiting run whose turn it is.
     """
     with transaction.atomic():
         now = timezone.now()
-        candidates = Run.objects.select_for_update(skip_locked=True, of=("self",))
-        run = candidates.filter(claimable(now)).order_by("created_at", "pk").first()
+        lost = abandoned(served).select_for_update(skip_locked=True, of=("self",))
+        run = lost.order_by("created_at", "pk").first()
         if run is None:
-            orphans = (
-                candidates.filter(state=RunState.RUNNING).exclude(follower=follower).order_by("created_at")
-            )
+            running = Run.objects.filter(queueing.on_queues(served), state=RunState.RUNNING)
+            others = running.exclude(follower=follower).order_by("created_at")
+            orphans = others.select_for_update(skip_locked=True, of=("self",))
             run = next((orphan for orphan in orphans if is_dead(orphan.follower)), None)
+        run = run or queueing.take_next(served)
         if run is None:
             return None
         taken_over = run.state == RunState.RUNNING
         if not taken_over:
             _move(run, RunState.RUNNING)
+            run.claimed_at = now
         run.lease += 1
         run.follower = follower
         run.heartbeat_at = now
         run.started_at = run.started_at or now
-        run.save(update_fields=["state", "lease", "follower", "heartbeat_at", "started_at"])
+        run.save(update_fields=["state", "lease", "follower", "heartbeat_at", "started_at", "claimed_at"])
         if taken_over:
             note(run, "taken_over", host=socket.gethostname())
         return run
 
 
-def needing_a_worker() -> int:
-    """Runs that a free worker on any machine could take now."""
-    waiting = Run.objects.filter(claimable(timezone.now())).count()
-    running = Run.objects.filter(state=RunState.RUNNING).values_list("follower", flat=True)
-    return waiting + sum(is_dead(follower) for follower in running)
+def needing_a_worker(queue: str = queueing.DEFAULT_QUEUE) -> int:
+    """Runs that a free worker of the queue, on any machine, could take now."""
+    running = Run.objects.filter(queueing.on_queues({queue}), state=RunState.RUNNING)
+    dead = sum(is_dead(follower) for follower in running.values_list("follower", flat=True))
+    return queueing.startable_count(queue) + abandoned({queue}).count() + dead
 
 
 @contextmanager

@@ -7,6 +7,7 @@ model name has been taken meanwhile. Every step can be repeated, so a kill at an
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.db import transaction
 
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
-from jobs import launch, lifecycle
+from jobs import launch, lifecycle, queueing
 from jobs.models import Publication, Run, RunState
 
 
@@ -28,9 +29,11 @@ class NotPublishable(Exception):
         self.code, self.params = code, params
 
 
-def pending() -> list[int]:
-    """Finished runs that still wait to be published."""
-    runs = Run.objects.filter(state=RunState.DONE, publication=Publication.PENDING)
+def pending(served: Collection[str] | None = None) -> list[int]:
+    """Finished runs that still wait to be published, of the given queues (None: of all): their output lies on
+    a machine that serves the queue."""
+    of_queues = queueing.on_queues(served)
+    runs = Run.objects.filter(of_queues, state=RunState.DONE, publication=Publication.PENDING)
     return list(runs.order_by("finished_at").values_list("pk", flat=True))
 
 

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_down
+from django.conf import settings
 
 from console.celery import app
-from jobs import follow, lifecycle, publishing
+from jobs import follow, lifecycle, publishing, queueing
 
 logger = logging.getLogger(__name__)
-QUEUE = "training"
+# The queues that this worker serves (its option -Q); empty in a process that is no worker.
+SERVED: set[str] = set()
+
+
+@celeryd_after_setup.connect
+def remember_queues(sender: str, instance: Any, **kwargs: object) -> None:
+    SERVED.update(instance.app.amqp.queues.consume_from)
 
 
 @shared_task
 def run_training() -> None:
-    """Carries out runs, oldest first, until none is left, and publishes those that finished."""
+    """Carries out runs of this worker's queues until none may start, and publishes those that finished."""
+    served = SERVED or None
     while not follow.shutting_down.is_set():
-        for run_id in publishing.pending():
+        for run_id in publishing.pending(served):
             publishing.publish(run_id)
-        run = lifecycle.claim_next(lifecycle.follower_name())
+        run = lifecycle.claim_next(lifecycle.follower_name(), served)
         if run is None:
             return
         follow.carry_out(run)
@@ -28,23 +37,27 @@ def run_training() -> None:
 
 @shared_task
 def dispatch() -> None:
-    """Wakes a worker for each run that waits, and for finished ones still to be published (beat, every 5 s).
+    """Asks idle runs to make room, and wakes a worker for each run that could start and for finished ones still
+    to be published (beat, every 5 s).
 
-    No more messages than runs: what already lies in the queue counts.
+    No more messages than runs: what already lies in a queue counts.
     """
-    wanted = lifecycle.needing_a_worker() + len(publishing.pending())
-    if not wanted:
-        return
-    with app.connection_for_write() as connection:
-        queued = connection.default_channel.queue_declare(QUEUE, passive=False).message_count
-    for _message in range(wanted - queued):
-        run_training.delay()
+    queueing.make_room_everywhere()
+    for queue in queueing.queues():
+        wanted = lifecycle.needing_a_worker(queue) + len(publishing.pending({queue}))
+        if not wanted:
+            continue
+        with app.connection_for_write() as connection:
+            queued = connection.default_channel.queue_declare(queue, passive=False).message_count
+        for _message in range(wanted - queued):
+            run_training.apply_async(queue=queue)
 
 
 @worker_ready.connect
 def look_for_work(sender: object = None, **kwargs: object) -> None:
-    """A worker that comes up asks at once, without waiting for beat."""
-    run_training.delay()
+    """A training worker that comes up asks at once, without waiting for beat."""
+    for queue in SERVED - {settings.CELERY_TASK_DEFAULT_QUEUE}:
+        run_training.apply_async(queue=queue)
 
 
 @worker_shutting_down.connect
