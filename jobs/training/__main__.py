@@ -16,6 +16,7 @@ import errno  # noqa: E402
 import importlib  # noqa: E402
 import os  # noqa: E402
 import traceback  # noqa: E402
+import warnings  # noqa: E402
 
 from filelock import FileLock, Timeout  # noqa: E402
 
@@ -26,6 +27,7 @@ from jobs.training.stopping import Stop, StopRequestedError  # noqa: E402
 from jobs.training.trainers import find_trainer  # noqa: E402
 
 FAILED, LOCKED = 1, 75  # 75 is EX_TEMPFAIL: trying later makes sense
+LOCK_NAME = "trainer.lock"  # held by whoever trains; others may hold it for a moment to look
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +48,7 @@ def run(run_dir: Path, stop: Stop) -> int:
         print(f"{run_dir} is not a directory.", file=sys.stderr)
         return FAILED
     try:
-        with FileLock(run_dir / "trainer.lock", timeout=0):
+        with FileLock(run_dir / LOCK_NAME, timeout=2):
             return _run_locked(run_dir, stop)
     except Timeout:
         print(f"Another process is training in {run_dir}.", file=sys.stderr)
@@ -83,6 +85,7 @@ def _train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     if spec.threads:
         os.environ["OMP_NUM_THREADS"] = str(spec.threads)  # read once, when torch is loaded
     began = time.monotonic()
+    warnings.simplefilter("ignore", FutureWarning)  # the libraries' notes to each other
     import transformers
 
     transformers.logging.set_verbosity_error()

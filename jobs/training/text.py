@@ -5,73 +5,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 import transformers
-import trl
 from peft import LoraConfig, get_peft_model
-from torch.nn import functional
 from transformers import PrinterCallback, set_seed
-from trl import SFTConfig, SFTTrainer, pack_dataset
+from trl import SFTConfig, pack_dataset
 
 from datasets import Dataset
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest, report_checkpoints
+from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
-from jobs.training.data import IGNORED, Prepared, prepare
+from jobs.training.data import Prepared, prepare
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
+from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
 from jobs.training.resolve import Resolved, batch_rule, wants_packing
+from jobs.training.sft import TextTrainer, packs_cleanly
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 from jobs.training.weights import check_weights, load_model, load_tokenizer
 
 TINY = 20_000_000  # parameters below which a second thread costs more than it brings
-
-
-class TextTrainer(SFTTrainer):
-    """TRL's trainer, because it packs without leaking, balances experts right under accumulation, and on a
-    GPU never builds the logits of every position, which are gigabytes with a vocabulary of 100,000.
-
-    On a CPU that fused head is three times slower and saves nothing, so there the model's own forward is
-    used, on the positions that carry a label. Both give the same loss.
-    """
-
-    def compute_loss(
-        self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        if inputs["input_ids"].device.type != "cpu" or return_outputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        mode = "train" if self.model.training else "eval"
-        targets = inputs["labels"][:, 1:]
-        columns = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
-        extra = {"output_router_logits": True} if self.aux_loss_enabled else {}
-        outputs = model(
-            **{key: value for key, value in inputs.items() if key != "labels"},
-            use_cache=False,  # with a cache, packed rows would see each other
-            logits_to_keep=columns,
-            **extra,
-        )
-        targets = targets[:, columns].flatten()
-        logits = outputs.logits.flatten(0, 1).float()
-        count = (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-        loss = loss / torch.as_tensor(count).clamp(min=1)
-        if self.aux_loss_enabled:
-            # One mean per forward pass; with accumulation the passes of a step are summed.
-            steps = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
-            loss = loss + self.router_aux_loss_coef * outputs.aux_loss / steps
-            self._metrics[mode]["aux_loss"].append(outputs.aux_loss.item())
-        is_scored = targets != IGNORED
-        hits = (logits.detach().argmax(dim=-1) == targets)[is_scored]
-        self._metrics[mode]["mean_token_accuracy"].append(hits.float().mean().item() if len(hits) else 0.0)
-        if mode == "train":
-            mask = inputs.get("attention_mask", inputs["input_ids"])
-            self._total_train_tokens += int(mask.sum()) if "attention_mask" in inputs else mask.numel()
-        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
-        return loss
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """No README in checkpoints: they are not published from here."""
 
 
 def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
@@ -130,7 +83,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
             run_dir / spec.data.eval, tokenizer, values["maxSeqLen"], between_blocks=stop.check
         )
         evaluates = bool(eval_rows.rows)
-    _report_rows(events, rows, eval_rows)
+    report_rows(events, rows, eval_rows)
     if not rows.rows:
         raise TrainingFailure(
             "no_rows_left",
@@ -139,7 +92,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         )
     dataset = _dataset(rows)
     is_packed = wants_packing(values, rows)
-    if is_packed and not _packs_cleanly(model, rows):
+    if is_packed and not packs_cleanly(model, rows):
         events.warn(
             "packing_not_supported",
             f"{type(model).__name__} lets packed rows see each other, so packing is off.",
@@ -196,7 +149,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     # Callbacks
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from)
-    report.last_values = _last_values(history)
+    report.last_values = last_values(history)
     callbacks = [StopOnRequest(stop), report]
     early = None
     if values["earlyStopping"] == "True":
@@ -216,7 +169,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Train
     total_steps, steps_per_epoch = _count_steps(values, len(dataset))
-    _report_start(spec, values, events, model, device, resume, total_steps, steps_per_epoch)
+    report_start(spec, values, events, model, device, resume, total_steps, steps_per_epoch)
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
@@ -265,55 +218,6 @@ def _dataset(prepared: Prepared) -> Dataset:
     )
 
 
-def _report_rows(events: EventWriter, rows: Prepared, eval_rows: Prepared) -> None:
-    figures = {
-        "rows": len(rows.rows),
-        "eval_rows": len(eval_rows.rows),
-        "tokens": rows.tokens(),
-        "trained_tokens": rows.trained_tokens(),
-        "truncated_rows": rows.truncated_rows + eval_rows.truncated_rows,
-        "dropped_rows": rows.dropped_rows + eval_rows.dropped_rows,
-        "joined_rows": rows.joined_rows,
-        "longest": rows.longest(),
-    }
-    events.write("prepared", **figures)
-    print("rows: " + "  ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
-    if rows.split_rows:
-        events.warn(
-            "rows_split",
-            f"The chat template rewrites earlier turns, so {rows.split_rows} conversations became one row per reply.",
-            rows=rows.split_rows,
-        )
-    if rows.system_merged:
-        events.warn(
-            "system_merged",
-            f"The chat template has no system role, so {rows.system_merged} system texts moved to the first turn.",
-            rows=rows.system_merged,
-        )
-
-
-@torch.no_grad()
-def _packs_cleanly(model: Any, rows: Prepared) -> bool:
-    """Whether packed rows stay apart in this architecture: the second of two rows must not notice the first.
-
-    Asked of the model itself, because some (BLOOM) ignore the positions that separate packed rows.
-    """
-    device = next(model.parameters()).device
-    first, second = (
-        torch.tensor([list(row.input_ids[:16])], device=device) for row in (rows.rows[0], rows.rows[-1])
-    )
-    positions = torch.cat([torch.arange(first.shape[1]), torch.arange(second.shape[1])])[None].to(device)
-    was_training = model.training
-    model.eval()
-    alone = model(input_ids=second, use_cache=False).logits
-    packed = model(
-        input_ids=torch.cat([first, second], dim=1), position_ids=positions, use_cache=False
-    ).logits
-    model.train(was_training)
-    difference = (packed[:, first.shape[1] :] - alone).abs().max()
-    return bool(difference <= 1e-2 * alone.abs().max().clamp(min=1))
-
-
 def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
     """(all steps, steps per epoch), counted as transformers does: the last, smaller batch of an epoch is a
     step.
@@ -321,53 +225,6 @@ def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
     batches = -(-rows // values["batchSize"])
     per_epoch = -(-batches // values["gradientAccumulationSteps"])
     return per_epoch * values["epoch"], per_epoch
-
-
-def _report_start(
-    spec: Spec,
-    values: Resolved,
-    events: EventWriter,
-    model: Any,
-    device: str,
-    resume: Path | None,
-    total_steps: int,
-    steps_per_epoch: int,
-) -> None:
-    import os
-    import platform
-
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    total = sum(parameter.numel() for parameter in model.parameters())
-    first = next(model.parameters())
-    events.write(
-        "start",
-        pid=os.getpid(),
-        host=platform.node(),
-        resumed_from=step_of(resume) if resume else None,
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        epochs=values["epoch"],
-        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        dtype=str(first.dtype).removeprefix("torch."),
-        parameters={"total": total, "trainable": trainable},
-        resolved=values.as_event(),
-        versions={module.__name__: str(module.__version__) for module in (torch, transformers, trl, peft)},
-    )
-    print(f"{spec.run} attempt {spec.attempt}: {spec.method} on {spec.base.name} ({type(model).__name__})")
-    print(f"  {total:,} parameters, {trainable:,} trained, {first.dtype} on {device}")
-    for key, entry in values.as_event().items():
-        print(f"  {key:<26} {entry['value']!s:<14} {entry['origin']}")
-    print(f"  {total_steps} steps, {steps_per_epoch} an epoch", flush=True)
-    if resume:
-        print(f"  resumed from {resume.name}", flush=True)
-
-
-def _last_values(history: list[dict]) -> dict[str, float]:
-    """The newest loss and eval_loss of a checkpoint's log, for the events that name them."""
-    newest: dict[str, float] = {}
-    for entry in history:
-        newest |= {key: entry[key] for key in ("loss", "eval_loss") if key in entry}
-    return newest
 
 
 def _save(model: Any, tokenizer: Any, output: Path) -> None:
@@ -379,5 +236,6 @@ def _save(model: Any, tokenizer: Any, output: Path) -> None:
     model.config.use_cache = True
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
+    (temporary / "README.md").unlink(missing_ok=True)  # peft's form for a model card, not filled in
     shutil.rmtree(output, ignore_errors=True)
     temporary.rename(output)
