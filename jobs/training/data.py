@@ -88,9 +88,12 @@ class Prepared:
         return max(map(len, self.rows), default=0)
 
 
-def read_rows(path: Path) -> list[Row]:
+RowKind = TypeVar("RowKind", bound=Row)
+
+
+def read_rows(path: Path, kind: type[RowKind] = Row) -> list[RowKind]:  # type: ignore[assignment]
     """All conversations of a JSON Lines file. Raises TrainingFailure naming the file and the line."""
-    decoder = msgspec.json.Decoder(Row)
+    decoder = msgspec.json.Decoder(kind)
     rows = []
     try:
         with path.open("rb") as file:
@@ -145,7 +148,7 @@ def prepare(
     prepared = Prepared()
     rows = []
     for row in read_rows(path):
-        messages = _without_tail(row.messages)
+        messages = without_tail(row.messages)
         if messages:
             rows.append(Row(messages, row.line))
         else:
@@ -172,7 +175,7 @@ def prepare(
     return prepared
 
 
-def _without_tail(messages: Messages) -> list[Message]:
+def without_tail(messages: Messages) -> list[Message]:
     """Up to the last turn in the loss: what comes after it teaches nothing. Empty when no turn is in the
     loss.
     """

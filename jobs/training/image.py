@@ -5,8 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import peft
 import torch
 import transformers
 from peft import LoraConfig
@@ -24,11 +22,12 @@ from transformers import (
     set_seed,
 )
 
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest, report_checkpoints
+from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
 from jobs.training.diffusion import Encoded, Family, check_pipeline, find_family
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.pictures import Caption, open_picture, read_captions
+from jobs.training.reports import last_values, report_checkpoints, report_start
 from jobs.training.resolve import TOKENS_PER_PASS, Resolved, batch_rule
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
@@ -188,7 +187,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     batch_rule(values, len(rows), TOKENS_PER_PASS // PICTURES_PER_PASS)
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from, unit="samples")
-    report.last_values = _last_values(history)
+    report.last_values = last_values(history)
     prompts = list(dict.fromkeys(row.prompt for row in eval_captions or captions))[:SAMPLES]
     draw_samples = DrawSamples(family, prompts, report, stop, values["seed"])
     family.drop_text_encoders()
@@ -273,7 +272,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Train
     total_steps, steps_per_epoch = _count_steps(values, len(rows))
-    _report_start(spec, values, events, network, device, resume, total_steps, steps_per_epoch)
+    report_start(spec, values, events, network, device, resume, total_steps, steps_per_epoch)
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
@@ -379,55 +378,6 @@ def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
     batches = -(-rows // values["batchSize"])
     per_epoch = -(-batches // values["gradientAccumulationSteps"])
     return per_epoch * values["epoch"], per_epoch
-
-
-def _report_start(
-    spec: Spec,
-    values: Resolved,
-    events: EventWriter,
-    model: Any,
-    device: str,
-    resume: Path | None,
-    total_steps: int,
-    steps_per_epoch: int,
-) -> None:
-    import os
-    import platform
-
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    total = sum(parameter.numel() for parameter in model.parameters())
-    first = next(model.parameters())
-    events.write(
-        "start",
-        pid=os.getpid(),
-        host=platform.node(),
-        resumed_from=step_of(resume) if resume else None,
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        epochs=values["epoch"],
-        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        dtype=str(first.dtype).removeprefix("torch."),
-        parameters={"total": total, "trainable": trainable},
-        resolved=values.as_event(),
-        versions={
-            module.__name__: str(module.__version__) for module in (torch, transformers, diffusers, peft)
-        },
-    )
-    print(f"{spec.run} attempt {spec.attempt}: {spec.method} on {spec.base.name} ({type(model).__name__})")
-    print(f"  {total:,} parameters, {trainable:,} trained, {first.dtype} on {device}")
-    for key, entry in values.as_event().items():
-        print(f"  {key:<26} {entry['value']!s:<14} {entry['origin']}")
-    print(f"  {total_steps} steps, {steps_per_epoch} an epoch", flush=True)
-    if resume:
-        print(f"  resumed from {resume.name}", flush=True)
-
-
-def _last_values(history: list[dict]) -> dict[str, float]:
-    """The newest loss and eval_loss of a checkpoint's log, for the events that name them."""
-    newest: dict[str, float] = {}
-    for entry in history:
-        newest |= {key: entry[key] for key in ("loss", "eval_loss") if key in entry}
-    return newest
 
 
 def _save(family: Family, is_lora: bool, output: Path) -> None:

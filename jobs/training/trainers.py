@@ -20,6 +20,7 @@ class Trainer:
 TRAINERS: dict[str, Trainer] = {
     "text2text": Trainer("text", row_type="messages", methods=("FullFineTuning", "LoRA")),
     "text2image": Trainer("image", row_type="image_caption", methods=("FullFineTuning", "LoRA")),
+    "imageUnderstanding": Trainer("vision", row_type="image_messages", methods=("FullFineTuning", "LoRA")),
 }
 
 

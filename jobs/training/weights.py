@@ -84,11 +84,13 @@ def load_tokenizer(base: Base) -> Any:
     return tokenizer
 
 
-def load_model(base: Base, dtype: torch.dtype) -> Any:
-    """The causal language model in `dtype`. Raises TrainingFailure naming the tensor that is wrong."""
+def load_model(base: Base, dtype: torch.dtype, kind: Any = AutoModelForCausalLM) -> Any:
+    """The model in `dtype`; `kind` is one of transformers' auto classes. Raises TrainingFailure naming the
+    tensor that is wrong.
+    """
     path = Path(base.path)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = kind.from_pretrained(
             path,
             dtype=dtype,
             local_files_only=True,
