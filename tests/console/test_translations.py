@@ -49,7 +49,7 @@ KEYWORDS = {
 }
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 # %(name)s and its kin, %%, {name}, tags: what must survive translation.
-PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%%|\{\w+\}|</?\w+>")
+PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[ds%]|\{\w+\}|</?\w+>")
 
 Key = tuple[str, str]
 
