@@ -415,3 +415,39 @@ class TimelineEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class Draft(models.Model):
+    """What somebody has typed into the form of a run and not submitted yet; at most one for each job and one
+    for a new job. Written by jobs/drafts.py."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("person"), on_delete=models.CASCADE, related_name="drafts"
+    )
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="+"
+    )
+    job = models.ForeignKey(
+        Job, verbose_name=_("job"), on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    # {name of the form field: [values]}
+    fields = models.JSONField(_("fields"), default=dict)
+    updated_at = models.DateTimeField(_("saved at"), auto_now=True)
+
+    class Meta:
+        ordering = ("-updated_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("user", "workspace", "job"), name="draft_once", nulls_distinct=False
+            ),
+        )
+        verbose_name = _("draft")
+        verbose_name_plural = _("drafts")
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.job or self.name or '–'}"
+
+    @property
+    def name(self) -> str:
+        """The name typed for a new job, empty so far perhaps."""
+        return "".join(self.fields.get("name", [])[:1])
