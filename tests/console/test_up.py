@@ -1,0 +1,90 @@
+"""`manage.py up`: everything starts, a killed process comes back, Ctrl-C leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import psutil
+import pytest
+
+from console.embedded import free_port
+from tests.processes import ROOT, wait_for
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def console(tmp_path_factory):
+    """A console of its own with embedded services: (address, process, directory)."""
+    var = tmp_path_factory.mktemp("var")
+    services = ("DATABASE_URL", "REDIS_URL", "STORAGE_URL", "TEST_VAR_DIR", "DJANGO_SETTINGS_MODULE")
+    environment = {name: value for name, value in os.environ.items() if name not in services}
+    port = free_port()
+    with (var / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "up", "--no-demo", "--port", str(port)],
+            cwd=ROOT,
+            env={**environment, "VAR_DIR": str(var)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    yield f"http://127.0.0.1:{port}", process, var
+    for left in [*tree(process), process]:
+        left.kill()
+    process.wait()
+
+
+def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Everything that the console runs: supervisord, PostgreSQL, Valkey, web, workers, beat."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/login/", timeout=5) as response:  # noqa: S310  (our own)
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def test_it_starts_heals_and_leaves_nothing_behind(console):
+    address, process, var = console
+    wait_for(lambda: "Ctrl-C stops everything" in (var / "up.log").read_text(), 120)
+    assert answers(address)
+
+    for name in ("gunicorn", "postgres", "valkey"):
+        victim = next(item for item in tree(process) if name in " ".join(item.cmdline()[:4]))
+        victim.kill()
+    wait_for(lambda: answers(address), 60)
+
+    everything = tree(process)
+    assert len(everything) > 6
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+    assert [item for item in everything if item.is_running()] == []
+
+
+def test_a_port_in_use_is_one_clear_line(console, tmp_path):
+    address, _process, var = console
+    port = address.rpartition(":")[2]
+    wait_for(lambda: "Ctrl-C stops everything" in (var / "up.log").read_text(), 120)
+    second = subprocess.run(
+        [sys.executable, "manage.py", "up", "--port", port],
+        cwd=ROOT,
+        env={**os.environ, "VAR_DIR": str(tmp_path / "other")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1
+    assert "Address already in use" in second.stderr
+    assert "PORT=8001" in second.stderr
