@@ -1,0 +1,68 @@
+"""Tiny base models, made once, and run directories on them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.runs import ARCHITECTURES, ENVIRONMENT, PRELUDE, ROOT, ROWS, Run
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with one tiny model of each architecture, random weights."""
+    directory = tmp_path_factory.mktemp("models")
+    texts = directory / "texts.jsonl"
+    texts.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    script = PRELUDE + (
+        "from pathlib import Path\n"
+        "from jobs.training.tiny import make\n"
+        f"for name in {ARCHITECTURES!r}:\n"
+        f"    make(Path({str(directory)!r}) / name, name, Path({str(texts)!r}), hidden=32, steps=0)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def new_run(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Makes a run directory: `new_run("llama", "LoRA", epoch=2, rows=…)`."""
+
+    def make(
+        base: str = "llama",
+        method: str = "FullFineTuning",
+        rows: list[dict] | str = ROWS,
+        eval_rows: list[dict] | None = None,
+        **values: Any,
+    ) -> Run:
+        path = tmp_path_factory.mktemp("run")
+        (path / "data").mkdir()
+        texts = {"train": rows, "eval": eval_rows}
+        for name, content in texts.items():
+            if content is not None:
+                lines = (
+                    content if isinstance(content, str) else "".join(json.dumps(r) + "\n" for r in content)
+                )
+                (path / "data" / f"{name}.jsonl").write_text(lines)
+        spec = {
+            "schema": 1,
+            "run": "task-test",
+            "attempt": 1,
+            "trainer": "text",
+            "method": method,
+            "base": {"name": base, "path": str(models / base)},
+            "data": {"train": "data/train.jsonl", "eval": "data/eval.jsonl" if eval_rows else None},
+            "hyperparameters": {key: {"value": value, "origin": "user"} for key, value in values.items()},
+            "device": "cpu",
+            "threads": 1,
+        }
+        (path / "spec.json").write_text(json.dumps(spec))
+        return Run(path)
+
+    return make

@@ -1,0 +1,94 @@
+"""Run directories with drawn pictures, for the trainers that draw or see."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, Run, conversation
+
+COLOURS, SHAPES = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
+WORDS = list(product(COLOURS, SHAPES))
+
+
+def draw(path: Path, colour: str, shape: str, size: tuple[int, int] = (72, 64)) -> None:
+    """A shape on white, a little wider than high."""
+    picture = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(picture)
+    if shape == "circle":
+        pen.ellipse((20, 12, 56, 48), fill=colour)
+    elif shape == "square":
+        pen.rectangle((20, 12, 56, 48), fill=colour)
+    else:
+        pen.polygon(((38, 8), (58, 50), (18, 50)), fill=colour)
+    picture.save(path)
+
+
+def caption(colour: str, shape: str) -> dict[str, Any]:
+    return {"image": f"images/{colour}-{shape}.png", "prompt": f"a {colour} {shape}"}
+
+
+def question(colour: str, shape: str) -> dict[str, Any]:
+    talk = conversation("<image>\nWhat is this?", f"A {colour} {shape}.")
+    return {"image": f"images/{colour}-{shape}.png", **talk}
+
+
+def make_models(directory: Path, *architectures: str) -> Path:
+    """One tiny model of each architecture in one process, random weights."""
+    texts = directory / "texts.jsonl"
+    texts.write_text("".join(json.dumps(question(*words)) + "\n" for words in WORDS))
+    script = PRELUDE + (
+        "from pathlib import Path\n"
+        "from jobs.training.tiny_images import make\n"
+        f"for name in {architectures!r}:\n"
+        f"    make(Path({str(directory)!r}) / name, name, Path({str(texts)!r}))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    return directory
+
+
+def new_run(
+    path: Path,
+    base: Path,
+    trainer: str,
+    method: str,
+    rows: list[dict[str, Any]],
+    eval_rows: list[dict[str, Any]] | None = None,
+    **values: Any,
+) -> Run:
+    """A run directory with every picture of WORDS in data/images."""
+    (path / "data" / "images").mkdir(parents=True)
+    for colour, shape in WORDS:
+        draw(path / "data" / "images" / f"{colour}-{shape}.png", colour, shape)
+    for name, content in (("train", rows), ("eval", eval_rows)):
+        if content is not None:
+            (path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    spec = {
+        "schema": 1,
+        "run": "task-test",
+        "attempt": 1,
+        "trainer": trainer,
+        "method": method,
+        "base": {"name": base.name, "path": str(base)},
+        "data": {"train": "data/train.jsonl", "eval": "data/eval.jsonl" if eval_rows else None},
+        "hyperparameters": {key: {"value": value, "origin": "user"} for key, value in values.items()},
+        "device": "cpu",
+        "threads": 1,
+    }
+    (path / "spec.json").write_text(json.dumps(spec))
+    return Run(path)
+
+
+def outside(script: str, cwd: Path) -> dict[str, Any]:
+    """What a script prints as JSON that knows nothing of this project, only the public libraries."""
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])

@@ -1,0 +1,104 @@
+"""Rows, run directories and trainer processes for the tests of the trainer.
+
+Starting a trainer costs several seconds of imports, so one process works through many run directories.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.training.events import read_events
+
+ROOT = Path(__file__).resolve().parents[2]
+ARCHITECTURES = ("llama", "bloom", "glm", "ernie4_5_moe", "mixtral")
+# The root last, as `python -m jobs.training` has it: the library `datasets` before the app.
+PRELUDE = (
+    f"import sys; sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})] + [{str(ROOT)!r}]\n"
+)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def conversation(*turns: str, system: str = "", weights: dict[int, int] | None = None) -> dict[str, Any]:
+    """A canonical row of user and assistant turns in turn; `weights` by index of the turn."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    for index, text in enumerate(turns):
+        message: dict[str, Any] = {"role": "assistant" if index % 2 else "user", "content": text}
+        if weights and index in weights:
+            message["weight"] = weights[index]
+        messages.append(message)
+    return {"messages": messages}
+
+
+COLOURS = ("red", "green", "blue", "yellow", "black", "white")
+THINGS = ("apple", "door", "river", "house", "stone", "cloud", "bird", "book")
+ROWS = [
+    conversation(f"What colour is the {thing}?", f"The {thing} is {COLOURS[n % 6]}, as far as I know.")
+    for n, thing in enumerate(f"{colour} {thing}" for thing in THINGS[:4] for colour in COLOURS)
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and what the trainer wrote into it."""
+
+    path: Path
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return read_events(self.path / "events.jsonl")[0]
+
+    def all(self, type: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] == type]
+
+    def last(self, type: str) -> dict[str, Any]:
+        found = self.all(type)
+        assert found, f"no {type} event, but {self.events[-1]}"
+        return found[-1]
+
+    def metric(self, name: str) -> dict[int, float]:
+        """The values of a metric by step."""
+        metrics = self.all("metrics")
+        return {event["step"]: event["values"][name] for event in metrics if name in event["values"]}
+
+    def resolved(self, key: str) -> Any:
+        return self.last("start")["resolved"][key]["value"]
+
+
+def command(*runs: Run) -> list[str]:
+    return [sys.executable, "-m", "jobs.training", *(str(run.path) for run in runs)]
+
+
+def train(*runs: Run) -> subprocess.CompletedProcess[str]:
+    """Works through the runs in one process and returns it."""
+    return subprocess.run(
+        command(*runs), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def interrupt(run: Run, after_step: int, number: signal.Signals) -> int:
+    """Starts the run, sends the signal once a step is logged, returns the exit code."""
+    process = subprocess.Popen(
+        command(run), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not any(event["step"] >= after_step for event in run.all("metrics")):
+        assert process.poll() is None, "the trainer ended before the signal"
+        assert time.monotonic() < deadline, "the trainer did not get to the step"
+        time.sleep(0.005)
+    process.send_signal(number)
+    return process.wait(timeout=60)
+
+
+def copy_of(run: Run) -> Run:
+    """The same run once more, not yet started."""
+    path = run.path.with_name(run.path.name + "-copy")
+    shutil.copytree(run.path, path)
+    return Run(path)
