@@ -182,7 +182,7 @@ def _english(html: str, entries: dict[Key, polib.POEntry]) -> set[str]:
         text for text in page.texts if re.search("[A-Za-z]{2}", text) and not CHINESE.search(text)
     ]
     patterns = [
-        re.compile(re.sub(r"%\\\(\w+\\\)[a-z]|\\\{\w+\\\}", ".+", re.escape(" ".join(text.split()))))
+        re.compile(re.sub(r"%\\\(\w+\\\)[a-z]|%[ds]|\\\{\w+\\\}", ".+", re.escape(" ".join(text.split()))))
         for entry in entries.values()
         if CHINESE.search(_translation(entry))
         for text in filter(None, (entry.msgid, entry.msgid_plural))
