@@ -75,6 +75,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "console.middleware.SignedOutMiddleware",
     "console.middleware.PreferencesMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -171,6 +172,11 @@ TRAINER_PYTHON = env.text("TRAINER_PYTHON", "")
 LEASE_SECONDS = env.integer("LEASE_SECONDS", 20, minimum=5)
 # How often a run is started again after its trainer died without a word (kill -9, out of memory).
 MAX_TRAINER_RESTARTS = env.integer("MAX_TRAINER_RESTARTS", 3, minimum=0)
+# How old the result of a run may be for another one to build on it (incremental training).
+INCREMENTAL_MAX_AGE_DAYS = env.integer("INCREMENTAL_MAX_AGE_DAYS", 31, minimum=1)
+
+# What the prices of pools are in (ISO 4217).
+CURRENCY = env.text("CURRENCY", "CNY")
 
 # --- People, languages ---------------------------------------------------------------------------------------
 

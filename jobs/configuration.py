@@ -20,7 +20,9 @@ from console.models import User, Workspace
 from datasets.mixing import TEST_ROWS, Source, plan, sampled_rows
 from datasets.models import DatasetVersion, VersionState
 from jobs import lifecycle
+from jobs.estimate import estimate
 from jobs.models import ACTIVE_STATES, Job, Publication, Run, RunSource
+from jobs.resources import Resources, resource_problems
 from jobs.training.trainers import TRAINERS
 
 # Seed, section 数据配置: sampling rate in [0.01, 10], at least 100 rows after sampling. The split's upper end
@@ -52,6 +54,7 @@ class Configuration:
     sources: list[Source] = field(default_factory=list)
     split_ratio: float = SPLIT_DEFAULT
     test_version: DatasetVersion | None = None
+    resources: Resources = field(default_factory=Resources)
     auto_publish: bool = False
     model_name: str = ""
     errors: Problems = field(default_factory=dict)
@@ -78,7 +81,8 @@ def problems(workspace: Workspace, configuration: Configuration) -> Problems:
     """Everything that keeps a configuration from starting, by form field; empty if it may start.
 
     Fields: name, type, description, base_model, method, hp-<key>, sources, rate-<uid>, split_ratio,
-    test_source, model_name.
+    test_source, pool, devices, idle,
+    model_name.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name, messages in configuration.errors.items():
@@ -86,6 +90,8 @@ def problems(workspace: Workspace, configuration: Configuration) -> Problems:
     _check_job(workspace, configuration, found)
     _check_model(configuration, found)
     _check_data(workspace, configuration, found)
+    for name, messages in resource_problems(configuration.resources).items():
+        found[name] = found[name] or messages
     if configuration.auto_publish:
         _check_publication(workspace, configuration, found)
     return dict(found)
@@ -248,6 +254,10 @@ def _create_run(job: Job, user: User, configuration: Configuration) -> Run:
         hyperparameters=configuration.hyperparameters,
         split_ratio=0 if configuration.test_version else configuration.split_ratio,
         test_version=configuration.test_version,
+        pool=configuration.resources.pool,
+        devices=configuration.resources.devices,
+        idle=configuration.resources.idle,
+        estimate=estimate(configuration).stored(),
         created_by=user,
         created_at=timezone.now(),
         publication=Publication.PENDING if configuration.auto_publish else Publication.OFF,

@@ -43,6 +43,7 @@ from jobs.hyperparameter_fields import (
 )
 from jobs.model_choice import ModelChoice, choose, is_named
 from jobs.models import ACTIVE_STATES, DESCRIPTION_LENGTH, NAME_LENGTH, Job, Publication, Run
+from jobs.resources import ResourceFields, typed_resources
 from jobs.training.trainers import TRAINERS
 
 # Where jobs.configuration's word for a field is not the form's.
@@ -72,7 +73,7 @@ class SourceRow:
     errors: Sequence[str]
 
 
-class RunForm(forms.Form):
+class RunForm(ResourceFields):
     """The whole page. Errors come from `jobs.configuration.problems`, so that API and form say the same.
 
     `typed` is what the browser sent, or an empty QueryDict for a page that opens. Only a `submitted` form
@@ -252,6 +253,7 @@ class RunForm(forms.Form):
             sources=self._read_sources(errors),
             split_ratio=self._read_number("split_ratio", format_number(SPLIT_DEFAULT), errors) or 0.0,
             test_version=self._read_test_version(errors),
+            resources=self.read_resources(errors),
             auto_publish=bool(typed.get("auto_publish")),
             model_name=self._text("model_name"),
             errors=errors,
@@ -380,6 +382,8 @@ def section_of(field: str) -> str:
         return "basics"
     if field in ("family", "base_model", "method") or field.startswith(PREFIX):
         return "training"
+    if field in ("pool", "devices", "idle"):
+        return "resources"
     return "publish" if field in ("auto_publish", "model_name") else "data"
 
 
@@ -391,7 +395,8 @@ def _active_run(job: Job | None) -> Run | None:
 
 
 def _latest_run(job: Job | None) -> Run | None:
-    return job.runs.select_related("base_model", "test_version").order_by("-version").first() if job else None
+    runs = job.runs.select_related("base_model", "test_version", "pool") if job else None
+    return runs.order_by("-version").first() if runs is not None else None
 
 
 def typed_from(run: Run) -> QueryDict:
@@ -409,6 +414,7 @@ def typed_from(run: Run) -> QueryDict:
         typed["test_source"] = run.test_version.uid
     else:
         typed["split_ratio"] = format_number(run.split_ratio)
+    typed.update(typed_resources(run))
     if run.publication != Publication.OFF:
         typed["auto_publish"] = "on"
         typed["model_name"] = run.publish_name

@@ -10,6 +10,7 @@ from catalog.values import format_number
 from datasets.mixing import plan, sampled_rows, shares
 from datasets.models import DatasetVersion
 from jobs.configuration import MINIMUM_ROWS, SAMPLING_RATE_RANGE, training_rows
+from jobs.estimate import Estimate, estimate
 from jobs.forms import RunForm
 
 
@@ -42,6 +43,8 @@ class Summary:
     training: int | None
     testing: int | None
     missing: list[Missing]
+    # None while the data make no sense.
+    estimate: Estimate | None
 
     @property
     def share(self) -> float:
@@ -70,7 +73,8 @@ def summarize(form: RunForm) -> Summary:
         for name, messages in found.items()
         for message in messages
     ]
-    return Summary(lines, sum(rows), training, testing, missing)
+    cost = None if is_nonsense else estimate(configuration)
+    return Summary(lines, sum(rows), training, testing, missing, cost)
 
 
 def rounded(percentages: Sequence[float]) -> list[float]:

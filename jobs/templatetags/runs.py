@@ -1,8 +1,10 @@
 """What templates of runs need beyond Django's own filters."""
 
+from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
@@ -42,6 +44,27 @@ def run_seconds(run: Run) -> float | None:
     if run.started_at is None:
         return None
     return ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
+
+
+# Currencies that have a sign of their own in both languages; others are named by their code.
+SIGNS = {"CNY": "¥", "USD": "$", "EUR": "€", "GBP": "£"}
+
+
+@register.filter
+def money(value: Decimal | None, currency: str = "") -> str:
+    """A price, with two decimals and more where it has more; a dash for None."""
+    if value is None:
+        return "–"
+    code = currency or settings.CURRENCY
+    decimals = max(2, -int(value.normalize().as_tuple().exponent))
+    number = number_format(value, decimals, force_grouping=True)
+    return f"{SIGNS[code]}{number}" if code in SIGNS else f"{number} {code}"
+
+
+@register.filter
+def hours(value: Decimal | None) -> str:
+    """Hours as they are charged, with two decimals; a dash for None."""
+    return "–" if value is None else number_format(value, 2, force_grouping=True)
 
 
 @register.filter

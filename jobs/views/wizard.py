@@ -20,6 +20,7 @@ from jobs.summary import summarize
 PARTS = {
     "training-config": "jobs/_training_config.html",
     "test-set": "jobs/_test_set.html",
+    "resource-fields": "jobs/_resources.html",
     "publishing": "jobs/_publishing.html",
     "summary": "jobs/_summary.html",
 }

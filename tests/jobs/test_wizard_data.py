@@ -91,7 +91,7 @@ def test_shares_add_up_to_100(percentages):
 
 def test_the_summary_needs_few_queries(summary, make_version, django_assert_max_num_queries):
     uids = [make_version(100, name=f"chats {number}").uid for number in range(5)]
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(16):
         summary(
             source=uids, name="bot", base_model="Toy-8K", method="LoRA", auto_publish="on", model_name="bot"
         )
