@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def interrupt(run: Run, after_step: int, number: signal.Signals) -> int:
 
 
 def copy_of(run: Run) -> Run:
-    """The same run once more, not yet started."""
-    path = run.path.with_name(run.path.name + "-copy")
-    shutil.copytree(run.path, path)
+    """The same directory once more."""
+    path = Path(tempfile.mkdtemp(dir=run.path.parent))
+    shutil.copytree(run.path, path, dirs_exist_ok=True)
     return Run(path)

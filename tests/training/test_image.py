@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.training.runs import Run, interrupt, train
 from tests.training.picture_runs import WORDS, caption, make_models, new_run, outside
+from tests.training.runs import Run, interrupt, train
 
 pytestmark = pytest.mark.training
 

@@ -1,0 +1,108 @@
+"""Killed, stopped, finished, started twice: the same directory always ends in the same weights."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from tests.training.runs import ROWS, Run, copy_of, interrupt, train
+
+pytestmark = pytest.mark.training
+
+# 24 rows of which two are joined: 11 or 12 steps an epoch. A checkpoint at each 5th step lies across epochs
+# and log intervals.
+VALUES: dict[str, Any] = {
+    "epoch": 4,
+    "batchSize": 2,
+    "learningRate": 1e-3,
+    "maxSeqLen": 128,
+    "loggingSteps": 2,
+}
+VALUES |= {"saveStep": 5, "checkpointCount": 2, "validationStep": 10, "pseudoSamplingProb": 0.2}
+
+
+@pytest.fixture(scope="module")
+def runs(new_run) -> dict[str, Run]:
+    """Uninterrupted runs, and copies that were interrupted and then finished, in as few processes as can be."""
+    whole = new_run("llama", eval_rows=ROWS[:6], **VALUES)
+    whole_lora = new_run("llama", "LoRA", ROWS, ROWS[:6], loraDropout=0.3, **VALUES)
+    killed, stopped = copy_of(whole), copy_of(whole_lora)
+    assert interrupt(killed, 12, signal.SIGKILL) == -signal.SIGKILL
+    assert interrupt(stopped, 12, signal.SIGTERM) == 0
+    half_written = max((killed.path / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    shutil.copytree(half_written, killed.path / "checkpoints" / "checkpoint-1000")
+    assert not killed.all("done") and not stopped.all("done")
+    process = train(whole, whole_lora, killed, stopped)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return {"whole": whole, "whole lora": whole_lora, "killed": killed, "stopped": stopped}
+
+
+def output(run: Run) -> bytes:
+    (file,) = (run.path / "output").glob("*.safetensors")
+    return file.read_bytes()
+
+
+def last_step(run: Run) -> int:
+    return run.last("done")["step"]
+
+
+@pytest.mark.parametrize(("name", "twin"), [("killed", "whole"), ("stopped", "whole lora")])
+def test_resumed_run_ends_with_the_same_weights(runs, name, twin):
+    assert output(runs[name]) == output(runs[twin])
+    step = last_step(runs[twin])
+    assert runs[name].metric("eval_loss")[step] == runs[twin].metric("eval_loss")[step]
+
+
+def test_killed_run_logs_the_same_values_after_it_resumed(runs):
+    resumed_from = runs["killed"].last("start")["resumed_from"]
+    assert 10 <= resumed_from < last_step(runs["whole"]), (
+        "the newest whole checkpoint, not the half-written one"
+    )
+    for name in ("loss", "learning_rate", "grad_norm", "eval_loss"):
+        assert runs["killed"].metric(name) == runs["whole"].metric(name)
+
+
+def test_stop_writes_a_checkpoint_and_says_so(runs):
+    stopped = runs["stopped"].last("stopped")
+    assert 12 <= stopped["step"] == stopped["checkpoint"] < last_step(runs["stopped"])
+    assert stopped["step"] in [event["step"] for event in runs["stopped"].all("checkpoint")]
+    assert runs["stopped"].last("start")["resumed_from"] == stopped["step"]
+
+
+def test_events_agree_with_the_checkpoints_on_disk(runs):
+    for run in runs.values():
+        kept = {event["step"] for event in run.all("checkpoint")}
+        kept -= {event["step"] for event in run.all("checkpoint_removed")}
+        assert {f"checkpoint-{step}" for step in kept} == {
+            p.name for p in (run.path / "checkpoints").iterdir()
+        }
+        assert max(kept) == last_step(run) and len(kept) == 2
+
+
+def test_finished_run_is_left_alone(runs):
+    before = (runs["whole"].path / "events.jsonl").read_bytes()
+    process = train(runs["whole"])
+    assert process.returncode == 0
+    assert (runs["whole"].path / "events.jsonl").read_bytes() == before
+
+
+def test_killed_after_the_last_step_saves_without_training(runs):
+    """The checkpoint of the last step is there, the output not yet."""
+    run = copy_of(runs["whole"])
+    shutil.rmtree(run.path / "output")
+    events = (run.path / "events.jsonl").read_text().splitlines(keepends=True)
+    (run.path / "events.jsonl").write_text("".join(events[:-2]))  # without `saving` and `done`
+    assert train(run).returncode == 0
+    assert run.last("start")["resumed_from"] == run.last("done")["step"]
+    assert output(run) == output(runs["whole"])
+
+
+def test_second_trainer_on_a_directory_gives_way(new_run):
+    run = new_run("llama")
+    with FileLock(run.path / "trainer.lock"):
+        assert train(run).returncode == 75
+    assert run.events == []
