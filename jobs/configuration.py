@@ -17,20 +17,16 @@ from django.utils.translation import gettext as _
 
 from catalog.models import BaseModel, Model, Offer
 from console.models import User, Workspace
-from datasets.mixing import TEST_ROWS, Source, plan, sampled_rows
-from datasets.models import DatasetVersion, VersionState
-from jobs import lifecycle
+from datasets.mixing import TEST_ROWS, Source
+from datasets.models import DatasetVersion, SharedData
+from jobs import incremental, lifecycle
+from jobs.data_checks import check_data
+from jobs.data_rules import CORPUS_RATIO_DEFAULT, DATA_RULES
 from jobs.estimate import estimate
+from jobs.mix import mix
 from jobs.models import ACTIVE_STATES, Job, Publication, Run, RunSource
 from jobs.resources import Resources, resource_problems
 from jobs.training.trainers import TRAINERS
-
-# Seed, section 数据配置: sampling rate in [0.01, 10], at least 100 rows after sampling. The split's upper end
-# is the API's (splitRatio 0..50 in the first documentation of CreateFineTuningTask), its default the SDK's.
-SAMPLING_RATE_RANGE = (0.01, 10.0)
-MINIMUM_ROWS = 100
-SPLIT_RANGE = (0.0, 50.0)
-SPLIT_DEFAULT = 20.0
 
 Problems = dict[str, list[str]]
 
@@ -52,12 +48,21 @@ class Configuration:
     method: str = ""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     sources: list[Source] = field(default_factory=list)
-    split_ratio: float = SPLIT_DEFAULT
+    split_ratio: float = field(default=None)  # type: ignore[assignment]  # None: the default of the type
     test_version: DatasetVersion | None = None
+    corpus: SharedData | None = None
+    corpus_ratio: float = CORPUS_RATIO_DEFAULT
+    base_run: Run | None = None
+    base_step: int | None = None
+    base_mix: float = incremental.MIX_DEFAULT
     resources: Resources = field(default_factory=Resources)
     auto_publish: bool = False
     model_name: str = ""
     errors: Problems = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.split_ratio is None and self.model_type in DATA_RULES:
+            self.split_ratio = DATA_RULES[self.model_type].split_default
 
 
 class ConfigurationRefused(Exception):
@@ -69,27 +74,29 @@ class ConfigurationRefused(Exception):
 
 
 def training_rows(configuration: Configuration) -> tuple[int, int]:
-    """Rows to train on and rows of the test set, after splitting and sampling."""
+    """Rows to train on and rows of the test set, after splitting, sampling and mixing."""
+    parts = mix(configuration)
+    trained = sum(part.trained for part in parts)
     if configuration.test_version is not None:
-        trained = sum(part.trained for part in plan(configuration.sources))
         return trained, min(TEST_ROWS, configuration.test_version.row_count)
-    parts = plan(configuration.sources, configuration.split_ratio)
-    return sum(part.trained for part in parts), sum(part.held_out for part in parts)
+    return trained, sum(part.held_out for part in parts)
 
 
 def problems(workspace: Workspace, configuration: Configuration) -> Problems:
     """Everything that keeps a configuration from starting, by form field; empty if it may start.
 
-    Fields: name, type, description, base_model, method, hp-<key>, sources, rate-<uid>, split_ratio,
-    test_source, pool, devices, idle,
-    model_name.
+    Fields: name, type, description, base_model, method, hp-<key>, base_run, base_step, base_mix, sources,
+    rate-<uid>, corpus, corpus_ratio, split_ratio, test_source, pool, devices, idle, model_name.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name, messages in configuration.errors.items():
         found[name] += messages
+    if configuration.model_type not in DATA_RULES:
+        return dict(found) | {"type": [_("Choose a job type.")]}
     _check_job(workspace, configuration, found)
     _check_model(configuration, found)
-    _check_data(workspace, configuration, found)
+    incremental.check_base(workspace, configuration, found)
+    check_data(workspace, configuration, found)
     for name, messages in resource_problems(configuration.resources).items():
         found[name] = found[name] or messages
     if configuration.auto_publish:
@@ -142,7 +149,7 @@ def _check_model(configuration: Configuration, found: Problems) -> None:
     trainer = TRAINERS.get(configuration.model_type)
     if trainer is None:
         found["type"].append(_("This installation has no trainer for this type yet."))
-    if not model.is_bound:
+    if not model.is_bound and configuration.base_run is None:
         found["base_model"].append(
             _("No weights are bound to %(model)s yet. An operator binds them in the admin.")
             % {"model": model.name}
@@ -150,53 +157,6 @@ def _check_model(configuration: Configuration, found: Problems) -> None:
     offered = Offer.objects.filter(base_model=model, method=configuration.method, enabled=True).exists()
     if not offered or (trainer and configuration.method not in trainer.methods):
         found["method"].append(_("Choose one of the training methods of %(model)s.") % {"model": model.name})
-
-
-def _check_data(workspace: Workspace, configuration: Configuration, found: Problems) -> None:
-    """Published data of the right kind, rates in their range, and at least 100 rows after sampling."""
-    low, high = SAMPLING_RATE_RANGE
-    for source in configuration.sources:
-        if not low <= source.sampling_rate <= high:
-            found[f"rate-{source.version.uid}"].append(
-                _("The sampling rate must lie between %(low)s and %(high)s.")
-                % {"low": low, "high": f"{high:g}"}
-            )
-        if problem := _version_problem(workspace, configuration, source.version):
-            found["sources"].append(problem)
-    if configuration.test_version is None:
-        if not SPLIT_RANGE[0] <= configuration.split_ratio <= SPLIT_RANGE[1]:
-            found["split_ratio"].append(
-                _("The split must lie between %(low)g and %(high)g percent.")
-                % {"low": SPLIT_RANGE[0], "high": SPLIT_RANGE[1]}
-            )
-    elif problem := _version_problem(workspace, configuration, configuration.test_version):
-        found["test_source"].append(problem)
-    if not configuration.sources:
-        found["sources"].append(_("Choose at least one dataset."))
-    elif "sources" not in found and not any(key.startswith("rate-") for key in found):
-        rows = sum(
-            sampled_rows(source.version.row_count, source.sampling_rate) for source in configuration.sources
-        )
-        if rows < MINIMUM_ROWS:
-            found["sources"].append(
-                _("At least %(minimum)d rows are needed after sampling; these are %(rows)d.")
-                % {"minimum": MINIMUM_ROWS, "rows": rows}
-            )
-
-
-def _version_problem(workspace: Workspace, configuration: Configuration, version: DatasetVersion) -> str:
-    """Why a dataset version cannot be used by this run, or an empty text."""
-    trainer = TRAINERS.get(configuration.model_type)
-    if version.dataset.workspace_id != workspace.pk:
-        return _("This dataset does not exist in this workspace.")
-    if version.state != VersionState.PUBLISHED:
-        return _("%(version)s is not published yet.") % {"version": version}
-    if trainer and version.dataset.row_type != trainer.row_type:
-        return _("%(version)s holds %(kind)s, which this job type cannot train on.") % {
-            "version": version,
-            "kind": version.dataset.get_row_type_display(),
-        }
-    return ""
 
 
 def _check_publication(workspace: Workspace, configuration: Configuration, found: Problems) -> None:
@@ -254,6 +214,11 @@ def _create_run(job: Job, user: User, configuration: Configuration) -> Run:
         hyperparameters=configuration.hyperparameters,
         split_ratio=0 if configuration.test_version else configuration.split_ratio,
         test_version=configuration.test_version,
+        corpus=configuration.corpus,
+        corpus_ratio=configuration.corpus_ratio if configuration.corpus else 0,
+        base_run=configuration.base_run,
+        base_step=configuration.base_step if configuration.base_run else None,
+        base_mix=configuration.base_mix if configuration.base_run else 0,
         pool=configuration.resources.pool,
         devices=configuration.resources.devices,
         idle=configuration.resources.idle,

@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from jobs import launch, lifecycle, progress
 from jobs.lifecycle import LeaseLost
 from jobs.models import Run, RunState
+from jobs.run_data import mix_report
 from jobs.training.events import Event, read_events
 from jobs.weights import WeightsUnavailable
 
@@ -82,7 +83,8 @@ class _Follower:
         with lifecycle.leased(self.run) as current:
             current.attempt += 1
             current.phase = "starting"
-            current.save(update_fields=["attempt", "phase"])
+            current.summary = {**current.summary, **mix_report(directory)}
+            current.save(update_fields=["attempt", "phase", "summary"])
         self.run.attempt += 1
         self.process = launch.start_trainer(directory)
 

@@ -13,25 +13,21 @@ from functools import cached_property
 from typing import Any, cast
 
 from django import forms
+from django.db.models import Q
 from django.http import QueryDict
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from catalog.hyperparameters import clean, visible_keys
-from catalog.models import ModelType, OfferedHyperparameter
+from catalog.models import BaseModel, ModelType, OfferedHyperparameter
 from catalog.values import InvalidValue, Kind, format_number, parse
 from console.models import Workspace
 from datasets.mixing import TEST_ROWS, Source
-from datasets.models import DatasetVersion, VersionState
-from jobs.configuration import (
-    MINIMUM_ROWS,
-    SAMPLING_RATE_RANGE,
-    SPLIT_DEFAULT,
-    SPLIT_RANGE,
-    Configuration,
-    Problems,
-    problems,
-)
+from datasets.models import DatasetVersion, SharedKind, VersionState
+from jobs.configuration import Configuration, Problems, problems
+from jobs.corpus_fields import CorpusFields, as_parts
+from jobs.data_rules import CORPUS_RATIO_DEFAULT, DATA_RULES, RECOMMENDED_RATE, SAMPLING_RATE_RANGE, DataRules
 from jobs.hyperparameter_fields import (
     PREFIX,
     ShownHyperparameter,
@@ -41,13 +37,15 @@ from jobs.hyperparameter_fields import (
     is_default,
     read_typed,
 )
+from jobs.incremental import MIX_DEFAULT
+from jobs.incremental_fields import IncrementalFields
 from jobs.model_choice import ModelChoice, choose, is_named
-from jobs.models import ACTIVE_STATES, DESCRIPTION_LENGTH, NAME_LENGTH, Job, Publication, Run
-from jobs.resources import ResourceFields, typed_resources
-from jobs.training.trainers import TRAINERS
+from jobs.models import DESCRIPTION_LENGTH, NAME_LENGTH, Job, Run
+from jobs.reading import active_run, latest_run, typed_from
+from jobs.resources import ResourceFields
 
 # Where jobs.configuration's word for a field is not the form's.
-FIELD_OF_PROBLEM = {"sources": "source"}
+FIELD_OF_PROBLEM = {"sources": "source", "corpus_ratio": "corpus_parts"}
 
 
 class DescriptionField(forms.CharField):
@@ -68,12 +66,14 @@ class SourceRow:
     """A dataset version that may be chosen to train on, and what was typed for it."""
 
     version: DatasetVersion
+    label: str
+    is_preset: bool
     is_chosen: bool
     rate: str
     errors: Sequence[str]
 
 
-class RunForm(ResourceFields):
+class RunForm(IncrementalFields, CorpusFields, ResourceFields):
     """The whole page. Errors come from `jobs.configuration.problems`, so that API and form say the same.
 
     `typed` is what the browser sent, or an empty QueryDict for a page that opens. Only a `submitted` form
@@ -95,9 +95,7 @@ class RunForm(ResourceFields):
             "So many percent of every chosen dataset version are not trained on, but tested on."
         ),
         required=False,
-        widget=forms.NumberInput(
-            attrs={"step": "any", "min": format_number(SPLIT_RANGE[0]), "max": format_number(SPLIT_RANGE[1])}
-        ),
+        widget=forms.NumberInput(attrs={"step": "any"}),
     )
     test_source = forms.ChoiceField(label=gettext_lazy("Test set"), required=False)
     auto_publish = forms.BooleanField(
@@ -115,9 +113,9 @@ class RunForm(ResourceFields):
     )
 
     # Limits that the page states.
-    minimum_rows = MINIMUM_ROWS
     test_rows = TEST_ROWS
     lowest_rate, highest_rate = map(format_number, SAMPLING_RATE_RANGE)
+    recommended_rate = format_number(RECOMMENDED_RATE)
 
     def __init__(
         self,
@@ -130,13 +128,14 @@ class RunForm(ResourceFields):
         self.workspace = workspace
         self.job = job
         self.submitted = submitted
-        self.active_run = _active_run(job)
-        self.copied_from = None if typed else _latest_run(job)
+        self.active_run = active_run(job)
+        self.copied_from = None if typed else latest_run(job)
         self.typed = typed or (typed_from(self.copied_from) if self.copied_from else QueryDict())
         self.choice: ModelChoice = choose(
             self.typed,
             job.model_type if job else "",
             self.active_run.base_model.family_id if self.active_run else None,
+            self.chosen_base.base_model_id if self.chosen_base else None,
         )
         self.offered: list[OfferedHyperparameter] = (
             list(self.choice.offer.hyperparameters.defer("loaded")) if self.choice.offer else []
@@ -171,10 +170,49 @@ class RunForm(ResourceFields):
         shown_for = self.typed.get("offer", "")
         return bool(shown_for and self.choice.offer and shown_for != str(self.choice.offer.pk))
 
+    @property
+    def rules(self) -> DataRules:
+        """What the chosen type asks of its data."""
+        return DATA_RULES[self.choice.model_type]
+
+    @property
+    def locking_run(self) -> Run | None:
+        """The run to build on, where it decides the base model."""
+        base = self.chosen_base
+        return base if base and base.base_model == self.choice.base_model else None
+
+    @property
+    def has_model_in_basics(self) -> bool:
+        """Seed, section 图理解大模型: 在【基本信息】模块，您可以 … 选择训练使用的基础模型和其版本."""
+        return self.choice.model_type == ModelType.IMAGE_UNDERSTANDING
+
+    @property
+    def split_hint(self) -> str:
+        """One line under the share that is held out: what is allowed, what holds without a choice."""
+        rules = self.rules
+        values = {
+            "minimum": format_number(rules.split_range[0]),
+            "maximum": format_number(rules.split_range[1]),
+            "default": format_number(rules.split_default),
+        }
+        if rules.most_held_out is None:
+            return _("%(minimum)s to %(maximum)s, default %(default)s") % values
+        text = _("%(minimum)s to %(maximum)s, default %(default)s; at most %(rows)s rows are held out")
+        return text % (values | {"rows": number_format(rules.most_held_out)})
+
+    @property
+    def _split_text(self) -> str:
+        """The share as it was typed; the default of the type where there is none, or one for another type."""
+        default = format_number(self.rules.split_default)
+        is_for_another = self.typed.get("data_for", self.choice.model_type) != self.choice.model_type
+        return default if is_for_another else self.typed.get("split_ratio", default)
+
     def _completed(self) -> QueryDict:
         """What was typed, with the values that hold where nothing was: a form that comes back shows them."""
         data = self.typed.copy()
-        data.setdefault("split_ratio", format_number(SPLIT_DEFAULT))
+        data["split_ratio"] = self._split_text
+        data.setdefault("base_mix", format_number(MIX_DEFAULT))
+        data.setdefault("corpus_parts", as_parts(CORPUS_RATIO_DEFAULT))
         for item in self.offered:
             text = as_text(self.raw.get(item.key, item.default))
             data.setlist(PREFIX + item.key, text if isinstance(text, list) else [text])
@@ -185,7 +223,9 @@ class RunForm(ResourceFields):
         initial = {name: typed[name] for name in self.base_fields if name in typed}
         if self.job:
             initial["name"] = self.job.name
-        initial.setdefault("split_ratio", format_number(SPLIT_DEFAULT))
+        initial["split_ratio"] = self._split_text
+        initial.setdefault("base_mix", format_number(MIX_DEFAULT))
+        initial.setdefault("corpus_parts", as_parts(CORPUS_RATIO_DEFAULT))
         return initial
 
     def _add_dependent_fields(self) -> None:
@@ -199,7 +239,9 @@ class RunForm(ResourceFields):
         for version in self.chosen_versions:
             label = _("Sampling rate of %(version)s") % {"version": version}
             self.fields[f"rate-{version.uid}"] = forms.CharField(label=label, required=False)
-        options = [(version.uid, str(version)) for version in self.published]
+        low, high = map(format_number, self.rules.split_range)
+        self.fields["split_ratio"].widget.attrs |= {"min": low, "max": high}
+        options = [(version.uid, self.label_of(version)) for version in self.published]
         split = ("", _("Hold out a share of the training data"))
         cast(forms.ChoiceField, self.fields["test_source"]).choices = [split, *options]
         if self.job:
@@ -207,16 +249,24 @@ class RunForm(ResourceFields):
 
     @cached_property
     def published(self) -> list[DatasetVersion]:
-        """The workspace's published versions that the chosen type can train on, newest first."""
-        trainer = TRAINERS.get(self.choice.model_type)
-        if trainer is None:
-            return []
+        """The published versions that the chosen type can train on: the workspace's own, newest first, then
+        those that the operator offers to all (预置数据集)."""
+        is_preset = Q(shared__kind=SharedKind.PRESET, shared__enabled=True)
         versions = DatasetVersion.objects.filter(
-            dataset__workspace=self.workspace,
-            dataset__row_type=trainer.row_type,
+            Q(dataset__workspace=self.workspace) | is_preset,
+            dataset__row_type=self.rules.row_type,
             state=VersionState.PUBLISHED,
         )
-        return list(versions.select_related("dataset").defer("problems").order_by("-published_at", "-pk"))
+        versions = versions.select_related("dataset", "shared").defer("problems")
+        found = list(versions.order_by("-published_at", "-pk"))
+        return sorted(found, key=self._is_preset)
+
+    def label_of(self, version: DatasetVersion) -> str:
+        """The operator's name of a preset version, in the reader's language; else its own."""
+        return str(version.shared) if self._is_preset(version) else str(version)
+
+    def _is_preset(self, version: DatasetVersion) -> bool:
+        return version.dataset.workspace_id != self.workspace.pk
 
     @cached_property
     def chosen_versions(self) -> list[DatasetVersion]:
@@ -237,10 +287,16 @@ class RunForm(ResourceFields):
         if self.submitted:
             if message := self._stale_choice():
                 errors["base_model"] = [message]
-            elif base_model and not is_named(base_model, typed.get("base_model", "")):
+            elif self.locking_run and typed.get("base_model"):
+                base_model = self._named_base_model()
+            elif (
+                not self.locking_run and base_model and not is_named(base_model, typed.get("base_model", ""))
+            ):
                 base_model = None
             method = typed.get("method", "")
         values, complaints = clean(self.offered, self.raw)
+        base_run, base_step, base_mix = self.read_base(errors)
+        corpus, corpus_ratio = self.read_corpus(errors)
         errors |= {PREFIX + key: [message] for key, message in complaints.items()}
         return Configuration(
             name=self.job.name if self.job else self._text("name"),
@@ -251,8 +307,13 @@ class RunForm(ResourceFields):
             method=method,
             hyperparameters=values,
             sources=self._read_sources(errors),
-            split_ratio=self._read_number("split_ratio", format_number(SPLIT_DEFAULT), errors) or 0.0,
+            split_ratio=self._read_number("split_ratio", self._split_text, errors) or 0.0,
             test_version=self._read_test_version(errors),
+            corpus=corpus,
+            corpus_ratio=corpus_ratio,
+            base_run=base_run,
+            base_step=base_step,
+            base_mix=base_mix,
             resources=self.read_resources(errors),
             auto_publish=bool(typed.get("auto_publish")),
             model_name=self._text("model_name"),
@@ -267,7 +328,12 @@ class RunForm(ResourceFields):
         """Why the submitted model is not the one on the screen (without JavaScript the parts of the page
         may disagree), or an empty text."""
         family, named = self.choice.family, self.typed.get("base_model", "")
-        if named and self.choice.base_model and not is_named(self.choice.base_model, named):
+        if (
+            named
+            and not self.locking_run
+            and self.choice.base_model
+            and not is_named(self.choice.base_model, named)
+        ):
             return _("%(name)s cannot be chosen here; the versions of %(family)s are below.") % {
                 "name": named,
                 "family": family,
@@ -278,10 +344,16 @@ class RunForm(ResourceFields):
             )
         return ""
 
-    def _read_number(self, name: str, default: str, errors: Problems) -> float | None:
+    def _named_base_model(self) -> BaseModel | None:
+        """The base model that was submitted, whether or not it can be chosen at present."""
+        named = self.typed.get("base_model", "")
+        models = (offer.base_model for offer in self.choice.offers)
+        return next((model for model in models if is_named(model, named)), None)
+
+    def _read_number(self, name: str, text: str, errors: Problems) -> float | None:
         """The number in a field; None, and an error, where there is none."""
         try:
-            return float(str(parse(Kind.FLOAT, self.typed.get(name, default))))
+            return float(str(parse(Kind.FLOAT, text)))
         except InvalidValue as error:
             errors[name] = [str(error)]
             return None
@@ -289,7 +361,8 @@ class RunForm(ResourceFields):
     def _read_sources(self, errors: Problems) -> list[Source]:
         sources = []
         for version in self.chosen_versions:
-            rate = self._read_number(f"rate-{version.uid}", "1", errors)
+            name = f"rate-{version.uid}"
+            rate = self._read_number(name, self.typed.get(name, "1"), errors)
             if rate is not None:
                 sources.append(Source(version, rate))
         unknown = set(self.typed.getlist("source")) - {version.uid for version in self.chosen_versions}
@@ -368,6 +441,8 @@ class RunForm(ResourceFields):
         return [
             SourceRow(
                 version=version,
+                label=self.label_of(version),
+                is_preset=self._is_preset(version),
                 is_chosen=version.uid in chosen,
                 rate=self.typed.get(f"rate-{version.uid}", "1"),
                 errors=[str(error) for error in self.errors.get(f"rate-{version.uid}", [])],
@@ -380,42 +455,9 @@ def section_of(field: str) -> str:
     """The id of the section in which a field stands."""
     if field in ("name", "type", "description"):
         return "basics"
-    if field in ("family", "base_model", "method") or field.startswith(PREFIX):
+    training = ("family", "base_model", "method", "incremental", "base_run", "base_step", "base_mix")
+    if field in training or field.startswith(PREFIX):
         return "training"
     if field in ("pool", "devices", "idle"):
         return "resources"
     return "publish" if field in ("auto_publish", "model_name") else "data"
-
-
-def _active_run(job: Job | None) -> Run | None:
-    """The newest run of the job that is not over: it keeps the job's family of base models fixed."""
-    if job is None:
-        return None
-    return job.runs.filter(state__in=ACTIVE_STATES).select_related("base_model__family").first()
-
-
-def _latest_run(job: Job | None) -> Run | None:
-    runs = job.runs.select_related("base_model", "test_version", "pool") if job else None
-    return runs.order_by("-version").first() if runs is not None else None
-
-
-def typed_from(run: Run) -> QueryDict:
-    """A run as somebody would have typed it: what the form for the next one starts from."""
-    typed = QueryDict(mutable=True)
-    typed["base_model"] = run.base_model.name
-    typed["method"] = run.method
-    for key, value in run.hyperparameters.items():
-        text = as_text(value)
-        typed.setlist(PREFIX + key, text if isinstance(text, list) else [text])
-    for source in run.sources.select_related("version"):
-        typed.appendlist("source", source.version.uid)
-        typed[f"rate-{source.version.uid}"] = format_number(source.sampling_rate)
-    if run.test_version:
-        typed["test_source"] = run.test_version.uid
-    else:
-        typed["split_ratio"] = format_number(run.split_ratio)
-    typed.update(typed_resources(run))
-    if run.publication != Publication.OFF:
-        typed["auto_publish"] = "on"
-        typed["model_name"] = run.publish_name
-    return typed

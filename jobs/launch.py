@@ -6,7 +6,6 @@ The directory is the whole interface: `python -m jobs.training DIRECTORY` by han
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,31 +16,26 @@ from django.conf import settings
 from filelock import FileLock, Timeout
 
 from catalog.models import OfferedHyperparameter
-from datasets.mixing import TEST_ROWS, Source, mixed_rows, plan
-from datasets.rows import iter_rows
 from jobs.models import Run
+from jobs.run_data import write_data
+from jobs.run_files import result_directory, run_directory
 from jobs.training.spec import Base, Data, Setting, Spec, write_spec
 from jobs.training.trainers import TRAINERS
-from jobs.weights import local_weights
+from jobs.weights import WeightsUnavailable, local_weights
 
 LOCK_NAME = "trainer.lock"
-DEFAULT_SEED = 42
-
-
-def run_directory(run: Run) -> Path:
-    """Where a run's files lie on the machine that trains."""
-    return settings.RUNS_DIR / run.uid
 
 
 def prepare(run: Run) -> Path:
     """Writes data and spec into the run directory and returns it; repeatable after a kill at any point.
 
-    Raises WeightsUnavailable if the base model's weights cannot be had.
+    Raises WeightsUnavailable if the weights to start from cannot be had.
     """
     directory = run_directory(run)
     directory.mkdir(parents=True, exist_ok=True)
-    weights = local_weights(run.base_model)
-    data = _write_data(run, directory)
+    weights = _base_weights(run)
+    data = write_data(run, directory)
+    has_eval = (data / "eval.jsonl").stat().st_size > 0
     write_spec(
         directory / "spec.json",
         Spec(
@@ -55,12 +49,27 @@ def prepare(run: Run) -> Path:
                 path=str(weights),
                 trust_remote_code=run.base_model.trust_remote_code,
             ),
-            data=data,
+            data=Data(train="data/train.jsonl", eval="data/eval.jsonl" if has_eval else None),
             hyperparameters=_settings(run),
             device=settings.TRAINER_DEVICE,  # type: ignore[arg-type]
             threads=settings.TRAINER_THREADS or None,
         ),
     )
+    return directory
+
+
+def _base_weights(run: Run) -> Path:
+    """The directory of the weights to start from: the base run's result or checkpoint, else the base model's."""
+    if run.base_run is None:
+        return local_weights(run.base_model)
+    directory = result_directory(run.base_run, run.base_step)
+    if not directory.is_dir():
+        raise WeightsUnavailable(
+            "base_run_missing",
+            f"The weights of the base run {run.base_run} are no longer on this machine ({directory}).",
+            run=str(run.base_run),
+            path=str(directory),
+        )
     return directory
 
 
@@ -72,29 +81,6 @@ def _settings(run: Run) -> dict[str, Setting]:
         key: Setting(value=value, origin="offer" if key in defaults and defaults[key] == value else "user")
         for key, value in run.hyperparameters.items()
     }
-
-
-def _write_data(run: Run, directory: Path) -> Data:
-    """Mixes the sources into data/train.jsonl and data/eval.jsonl; whole or not at all."""
-    data = directory / "data"
-    if not data.exists():
-        unfinished = directory / "data.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        seed = int(run.hyperparameters.get("seed", DEFAULT_SEED))
-        sources = [Source(item.version, item.sampling_rate) for item in run.sources.select_related("version")]
-        with (unfinished / "train.jsonl").open("wb") as train, (unfinished / "eval.jsonl").open("wb") as test:
-            for part in plan(sources, run.split_ratio):
-                for line, held_out in mixed_rows(part, seed):
-                    (test if held_out else train).write(line.rstrip(b"\n") + b"\n")
-            if run.test_version is not None:
-                for number, line in enumerate(iter_rows(run.test_version)):
-                    if number == TEST_ROWS:
-                        break
-                    test.write(line.rstrip(b"\n") + b"\n")
-        unfinished.rename(data)
-    has_eval = (data / "eval.jsonl").stat().st_size > 0
-    return Data(train="data/train.jsonl", eval="data/eval.jsonl" if has_eval else None)
 
 
 def start_trainer(directory: Path) -> subprocess.Popen[bytes]:

@@ -28,6 +28,10 @@ FAILURES: Texts = {
     "weights_unbound": _(
         "No weights are bound to %(model)s. Ask an operator to bind it, then start a new run."
     ),
+    "base_run_missing": _(
+        "The weights of the base run %(run)s are no longer on the machine that trains (%(path)s). "
+        "Choose another base run or another step of it."
+    ),
     "hub_unreachable": _(
         "The weights %(location)s could not be fetched from the hub: %(reason)s. "
         "Start a new run when it can be reached, or ask an operator to bind a local copy."

@@ -74,11 +74,17 @@ def enabled_offers() -> list[Offer]:
     return list(offers.order_by(*order, "order", "pk"))
 
 
-def choose(typed: Mapping[str, str], model_type: str = "", family_id: int | None = None) -> ModelChoice:
+def choose(
+    typed: Mapping[str, str],
+    model_type: str = "",
+    family_id: int | None = None,
+    base_model_id: int | None = None,
+) -> ModelChoice:
     """Reads `type`, `family` (its key), `base_model` (name or pk) and `method` from what was typed.
 
     A base model alone says its type and family. `model_type` and `family_id` are fixed where given: later
-    runs of a job keep its type, and its family too while one of them is active.
+    runs of a job keep its type, and its family too while one of them is active. `base_model_id` is that of the
+    run that is built on, which keeps its base model.
     """
     offers = enabled_offers()
     named = [offer for offer in offers if is_named(offer.base_model, typed.get("base_model", ""))]
@@ -89,6 +95,7 @@ def choose(typed: Mapping[str, str], model_type: str = "", family_id: int | None
     candidates = [offer for offer in offers if _type(offer) == model_type]
     if family_id is not None:
         candidates = [offer for offer in candidates if _family(offer).pk == family_id]
+    candidates = _narrow(candidates, lambda offer: offer.base_model.pk == base_model_id)
     asked_family = typed.get("family", "")
     candidates = _narrow(candidates, lambda offer: _family(offer).key == asked_family)
     candidates = _narrow(candidates, lambda offer: offer in named)

@@ -4,21 +4,28 @@ The wizard shows it beside the form and refreshes it as people type."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from catalog.values import format_number
-from datasets.mixing import plan, sampled_rows, shares
-from datasets.models import DatasetVersion
-from jobs.configuration import MINIMUM_ROWS, SAMPLING_RATE_RANGE, training_rows
+from datasets.mixing import shares
+from jobs.configuration import Configuration, training_rows
+from jobs.data_rules import RECOMMENDED_RATE, DataRules
 from jobs.estimate import Estimate, estimate
 from jobs.forms import RunForm
+from jobs.mix import Kind, counted_rows, mix
+
+# Fields that hold a number of the mix, beside the rates.
+NUMBERS = ("split_ratio", "corpus_parts", "base_mix")
 
 
 @dataclass(frozen=True)
 class MixLine:
-    """One source of the mix: rows after sampling, share of the characters in percent (one decimal)."""
+    """One part of the mix: rows after sampling, share of the characters in percent (one decimal). `rate` is
+    empty where rows are not sampled."""
 
-    version: DatasetVersion
+    kind: Kind
+    label: str
     rate: str
     rows: int
     share: float
@@ -35,9 +42,11 @@ class Missing:
 
 @dataclass(frozen=True)
 class Summary:
-    """`rows` is what counts for the rule of 100 rows; `training` and `testing` are None while a rate or the
-    split makes no sense."""
+    """`rows` is what the rule about the least number of rows counts; `training` and `testing` are None while a
+    rate, the split or a share makes no sense. Of more rows than the type takes, `left_out` are not used."""
 
+    rules: DataRules
+    left_out: int
     lines: list[MixLine]
     rows: int
     training: int | None
@@ -53,28 +62,59 @@ class Summary:
 
     @property
     def has_enough_rows(self) -> bool:
-        return self.rows >= MINIMUM_ROWS
+        return self.rows >= self.rules.minimum_rows
+
+    @property
+    def all_rows(self) -> int:
+        """Also those of the base run."""
+        return sum(line.rows for line in self.lines)
+
+    @property
+    def is_above_recommended(self) -> bool:
+        return any(float(line.rate or 0) > RECOMMENDED_RATE for line in self.lines)
+
+    @property
+    def corpus(self) -> MixLine | None:
+        """What the general corpus adds."""
+        return next((line for line in self.lines if line.kind == Kind.CORPUS), None)
 
 
 def summarize(form: RunForm) -> Summary:
-    configuration = form.configuration
-    low, high = SAMPLING_RATE_RANGE
-    sources = [source for source in configuration.sources if low <= source.sampling_rate <= high]
-    rows = [sampled_rows(source.version.row_count, source.sampling_rate) for source in sources]
+    configuration, found = form.configuration, form.problems
+    nonsense = {name for name in found if name.startswith("rate-") or name in NUMBERS}
+    parts = mix(_sensible(configuration, nonsense))
     lines = [
-        MixLine(source.version, format_number(source.sampling_rate), count, share)
-        for source, count, share in zip(sources, rows, rounded(shares(plan(sources))), strict=True)
+        MixLine(
+            part.kind, part.label, "" if part.rate is None else format_number(part.rate), part.rows, share
+        )
+        for part, share in zip(parts, rounded(shares([part.characters for part in parts])), strict=True)
     ]
-    found = form.problems
-    is_nonsense = any(name == "split_ratio" or name.startswith("rate-") for name in found)
-    training, testing = (None, None) if is_nonsense else training_rows(configuration)
+    training, testing = (None, None) if nonsense else training_rows(configuration)
+    chosen = sum(source.version.row_count for source in configuration.sources)
+    left_out = max(0, chosen - (form.rules.most_rows or chosen))
     missing = [
         Missing(name, str(form.fields[name].label) if name in form.fields else "", message)
         for name, messages in found.items()
         for message in messages
     ]
-    cost = None if is_nonsense else estimate(configuration)
-    return Summary(lines, sum(rows), training, testing, missing, cost)
+    cost = None if nonsense else estimate(configuration)
+    return Summary(form.rules, left_out, lines, counted_rows(parts), training, testing, missing, cost)
+
+
+def _sensible(configuration: Configuration, nonsense: set[str]) -> Configuration:
+    """The configuration without what cannot be counted, so that the rest still is while somebody types."""
+    changes: dict[str, Any] = {
+        "sources": [
+            source for source in configuration.sources if f"rate-{source.version.uid}" not in nonsense
+        ]
+    }
+    if "split_ratio" in nonsense:
+        changes["split_ratio"] = 0.0
+    if "corpus_parts" in nonsense:
+        changes["corpus"] = None
+    if "base_mix" in nonsense:
+        changes["base_run"] = None
+    return replace(configuration, **changes)
 
 
 def rounded(percentages: Sequence[float]) -> list[float]:

@@ -6,7 +6,17 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from datasets.mixing import Source, mixed_rows, plan, sampled_rows, shares
+from datasets.mixing import (
+    Source,
+    characters_of,
+    corpus_rows,
+    draw,
+    hold_out,
+    mixed_rows,
+    plan,
+    sampled_rows,
+    shares,
+)
 from datasets.models import Dataset, DatasetVersion
 
 
@@ -20,8 +30,9 @@ def version(workspace):
 
 
 def mix(version, rate=1.0, split=0.0, seed=42):
-    (part,) = plan([Source(version, rate)], split)
-    rows = list(mixed_rows(part, seed))
+    parts = plan([Source(version, rate)], split)
+    (part,), (held_out,) = parts, hold_out(parts, seed).rows
+    rows = list(mixed_rows(part, held_out, seed))
     return (
         part,
         [line.strip() for line, test in rows if not test],
@@ -55,8 +66,88 @@ def test_no_row_is_in_both_sets(version):
 
 def test_shares_add_up_to_100_percent(version):
     parts = plan([Source(version, 1), Source(version, 3)])
-    assert shares(parts) == [25, 75]
+    assert shares([characters_of(version, part.trained) for part in parts]) == [25, 75]
 
 
-def test_shares_of_nothing_are_zero(version):
-    assert shares(plan([Source(version, 0.01)])) == [0.0]
+def test_shares_of_nothing_are_zero():
+    assert shares([0.0]) == [0.0]
+
+
+@pytest.fixture
+def make_lines(workspace):
+    """Returns a function that makes a version with the given lines."""
+
+    def make(lines):
+        dataset = Dataset.objects.create(workspace=workspace, name=f"set {Dataset.objects.count()}")
+        path = default_storage.save(
+            f"{dataset.uid}.jsonl", ContentFile("".join(f"{n}\n" for n in lines).encode())
+        )
+        return DatasetVersion.objects.create(dataset=dataset, number=1, row_count=len(lines), rows_path=path)
+
+    return make
+
+
+def both_sets(versions, split, rate=1.0, seed=42):
+    """(lines trained on, lines held out) over all versions."""
+    parts = plan([Source(version, rate) for version in versions], split)
+    rows = [
+        row
+        for part, held_out in zip(parts, hold_out(parts, seed).rows, strict=True)
+        for row in mixed_rows(part, held_out, seed)
+    ]
+    return [line for line, test in rows if not test], [line for line, test in rows if test]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_rows_of_one_version_stay_on_one_side(make_lines, seed):
+    version = make_lines(list(range(50)) * 2)
+    trained, held_out = both_sets([version], 20, seed=seed)
+    assert (len(trained), len(held_out)) == (80, 20)
+    assert not set(trained) & set(held_out)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_rows_of_two_versions_stay_on_one_side(make_lines, seed):
+    """The usual case: V2 is V1 with further rows."""
+    trained, held_out = both_sets([make_lines(range(100)), make_lines(range(120))], 25, seed=seed)
+    assert (len(trained), len(held_out)) == (165, 55)
+    assert not set(trained) & set(held_out)
+
+
+def test_a_row_that_occurs_too_often_is_trained_on(make_lines):
+    trained, held_out = both_sets([make_lines([7] * 60 + list(range(100, 140)))], 20)
+    assert trained.count(b"7") == 60
+    assert len(held_out) == 20
+
+
+def test_a_version_of_one_row_repeated_gives_no_test_set(make_lines):
+    trained, held_out = both_sets([make_lines([1] * 10)], 20)
+    assert (len(trained), held_out) == (10, [])
+
+
+def test_of_too_many_rows_a_random_part_is_taken(make_lines):
+    parts = plan([Source(make_lines(range(30))), Source(make_lines(range(100, 110)))], 0, most_rows=20)
+    assert [part.taken for part in parts] == [15, 5]
+    rows = [line for part in parts for line, _test in mixed_rows(part, set(), 1)]
+    assert len(rows) == len(set(rows)) == 20
+    assert rows != [line for part in parts for line, _test in mixed_rows(part, set(), 2)]
+
+
+@pytest.mark.parametrize(("rows", "taken"), [(1999, 1999), (2000, 2000), (2001, 2000)])
+def test_2000_rows_are_the_most(rows, taken):
+    (part,) = plan([Source(DatasetVersion(row_count=rows))], most_rows=2000)
+    assert (part.taken, part.trained) == (taken, taken)
+
+
+def test_the_most_rows_held_out_come_from_the_first_sources():
+    sources = [Source(DatasetVersion(row_count=count)) for count in (4000, 3000)]
+    parts = plan(sources, 20, most_held_out=1000)
+    assert [(part.held_out, part.trained) for part in parts] == [(800, 3200), (200, 2800)]
+
+
+@pytest.mark.parametrize(
+    ("own", "ratio", "available", "expected"), [(100, 0.2, 500, 20), (84, 0.2, 500, 17), (100, 10, 500, 500)]
+)
+def test_a_corpus_gives_no_row_twice(own, ratio, available, expected):
+    assert corpus_rows(own, ratio, available) == expected
+    assert len(draw(available, expected, "seed")) == expected

@@ -15,6 +15,7 @@ from catalog.loading import load_data_files
 from catalog.models import BaseModel, OfferedHyperparameter, WeightsKind
 from catalog.values import Kind, format_number
 from console.models import Membership, Role, User, Workspace
+from jobs.training.trainers import TRAINERS
 
 PANEL = reverse("jobs:panel")
 ROWS = [
@@ -108,7 +109,8 @@ def test_another_family_brings_its_first_version_and_method(panel):
     assert (choice.base_model.name, choice.offer.method) == ("CodeLlama-7B", "LoRA")
 
 
-def test_another_type_brings_its_models_and_says_that_there_is_no_trainer(panel):
+def test_another_type_brings_its_models_and_says_that_there_is_no_trainer(panel, monkeypatch):
+    monkeypatch.delitem(TRAINERS, "text2image")
     answer = panel(type="text2image", family="ernie-speed", base_model="ERNIE-Speed-8K")
     assert answer.context["form"].choice.family.model_type == "text2image"
     assert keys(answer) == ["epoch", "batchSize", "learningRate"]

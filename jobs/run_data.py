@@ -1,0 +1,177 @@
+"""The data of a run, from the versions in the storage to the files that the trainer reads.
+
+data/train.jsonl and data/eval.jsonl hold canonical rows; data/mix.json says what they are made of.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from datasets.mixing import TEST_ROWS, corpus_rows, digest, draw, hold_out, mixed_rows, plan
+from datasets.rows import iter_rows
+from jobs.data_rules import DATA_RULES
+from jobs.mix import Kind, sources_of
+from jobs.models import Run
+from jobs.run_files import run_directory
+
+DEFAULT_SEED = 42
+MIX_FILE = "mix.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rows come from: a version's uid or a word of jobs.mix.Kind, a name for people, how many there are."""
+
+    source: str
+    label: str
+    available: int
+
+
+@dataclass(frozen=True)
+class MixedRow:
+    """One row of the mix: its canonical line, and whether it belongs to the test set."""
+
+    origin: Origin
+    line: bytes
+    is_test: bool
+
+
+def write_data(run: Run, directory: Path) -> Path:
+    """Writes the run's data directory unless it is there, whole or not at all, and returns it."""
+    data = directory / "data"
+    if data.exists():
+        return data
+    unfinished = directory / "data.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    with (unfinished / "train.jsonl").open("wb") as train, (unfinished / "eval.jsonl").open("wb") as test:
+        report = _write(rows_of(run), train, test)
+    (unfinished / MIX_FILE).write_bytes(msgspec.json.encode(report))
+    unfinished.rename(data)
+    return data
+
+
+def mix_report(directory: Path) -> dict[str, Any]:
+    """What went into the data of a run directory, for `Run.summary`.
+
+    {"mix": [{"source", "label", "rows_available", "rows_trained", "rows_held_out"}, …],
+     "data_sha256": {"train": …, "eval": … or None}}
+    """
+    path = directory / "data" / MIX_FILE
+    return msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+
+
+def _write(rows: Iterable[MixedRow], train: IO[bytes], test: IO[bytes]) -> dict[str, Any]:
+    counts: dict[Origin, list[int]] = {}
+    hashes = (sha256(), sha256())
+    for row in rows:
+        line = row.line.rstrip(b"\n") + b"\n"
+        (test if row.is_test else train).write(line)
+        hashes[row.is_test].update(line)
+        counts.setdefault(row.origin, [0, 0])[row.is_test] += 1
+    mix = [
+        {
+            "source": origin.source,
+            "label": origin.label,
+            "rows_available": origin.available,
+            "rows_trained": trained,
+            "rows_held_out": held_out,
+        }
+        for origin, (trained, held_out) in counts.items()
+    ]
+    has_test = any(item["rows_held_out"] for item in mix)
+    return {
+        "mix": mix,
+        "data_sha256": {
+            "train": hashes[0].hexdigest(),
+            "eval": hashes[1].hexdigest() if has_test else None,
+        },
+    }
+
+
+def rows_of(run: Run) -> Iterator[MixedRow]:
+    """Everything that a run reads, in the order in which it is written: its sources, the general corpus, the
+    base run's rows, the chosen test set. The same run gives the same rows every time.
+
+    No line is in both sets. A line that is held out is left out of corpus and base rows, and a line that is
+    trained on is left out of a test set that was chosen.
+    """
+    rules = DATA_RULES[run.job.model_type]
+    seed = int(run.hyperparameters.get("seed", DEFAULT_SEED))
+    split = 0.0 if run.test_version else run.split_ratio
+    parts = plan(sources_of(run), split, rules.most_rows, rules.most_held_out)
+    held_out = hold_out(parts, seed)
+    trained: set[int] = set()
+
+    def noted(origin: Origin, line: bytes) -> MixedRow:
+        if run.test_version:
+            trained.add(digest(line))
+        return MixedRow(origin, line, False)
+
+    own = 0
+    for part, numbers in zip(parts, held_out.rows, strict=True):
+        version = part.source.version
+        origin = Origin(version.uid, str(version), version.row_count)
+        for line, is_test in mixed_rows(part, numbers, seed):
+            own += not is_test
+            yield MixedRow(origin, line, True) if is_test else noted(origin, line)
+    for origin, line in _corpus_rows(run, own, held_out.digests, seed):
+        yield noted(origin, line)
+    for origin, line in _base_rows(run, held_out.digests, seed):
+        yield noted(origin, line)
+    if run.test_version:
+        version = run.test_version
+        origin = Origin(version.uid, str(version), version.row_count)
+        for line in islice(iter_rows(version), TEST_ROWS):
+            if digest(line) not in trained:
+                yield MixedRow(origin, line, True)
+
+
+def training_lines(run: Run) -> Iterator[bytes]:
+    """The rows that a run trained on: from its file, or drawn once more where that is gone."""
+    path = run_directory(run) / "data" / "train.jsonl"
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                yield line.rstrip(b"\n")
+    else:
+        yield from (row.line for row in rows_of(run) if not row.is_test)
+
+
+def _corpus_rows(run: Run, own: int, held_out: set[int], seed: int) -> Iterator[tuple[Origin, bytes]]:
+    """Rows of the general corpus, drawn without repetition, for `own` rows of own data."""
+    if run.corpus is None:
+        return
+    version = run.corpus.version
+    origin = Origin(Kind.CORPUS, str(run.corpus), version.row_count)
+    wanted = corpus_rows(own, run.corpus_ratio, version.row_count)
+    chosen = draw(version.row_count, wanted, f"{seed}:{version.uid}:corpus")
+    for number, line in enumerate(iter_rows(version)):
+        if number in chosen and digest(line) not in held_out:
+            yield origin, line
+
+
+def _base_rows(run: Run, held_out: set[int], seed: int) -> Iterator[tuple[Origin, bytes]]:
+    """The share of the base run's training rows that is trained on again."""
+    base = run.base_run
+    if base is None or not run.base_mix:
+        return
+    usable, rows = [], 0
+    for number, line in enumerate(training_lines(base)):
+        rows += 1
+        if digest(line) not in held_out:
+            usable.append(number)
+    origin = Origin(Kind.BASE_RUN, str(base), rows)
+    picked = draw(len(usable), round(rows * run.base_mix / 100), f"{seed}:{base.uid}:base")
+    chosen = {usable[index] for index in picked}
+    for number, line in enumerate(training_lines(base)):
+        if number in chosen:
+            yield origin, line
