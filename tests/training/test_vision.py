@@ -36,7 +36,7 @@ def runs(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run
 
     long = {"image": PICTURE, **conversation("Tell me. " * 30, "A shape.")}
     made = {
-        "full": make("full", "FullFineTuning", epoch=40, batchSize=12, learningRate=0.01, validationStep=20),
+        "full": make("full", "FullFineTuning", epoch=60, batchSize=12, learningRate=0.005, validationStep=60),
         "lora": make("lora", "LoRA", epoch=2, batchSize=4, learningRate=0.01, loraRank=4, saveStep=2),
         "long": make("long", "LoRA", [*ROWS, long], maxSeqLen=128),
         "none": make("none", "FullFineTuning", maxSeqLen=64),
@@ -56,9 +56,11 @@ def test_full_training_moves_the_weights_and_sees_the_picture(runs: dict[str, Ru
     assert before.keys() == after.keys()
     still = [name for name in before if (before[name] == after[name]).all()]
     # CLIP's last layer and last norm are not read: LLaVA takes the layer before.
-    assert all("vision_model.post_layernorm" in name or ".layers.2." in name for name in still)
+    assert all(
+        name.startswith(("vision_tower.post_layernorm", "vision_tower.encoder.layers.2.")) for name in still
+    )
     # Questions are all alike, so 12 answers can only be told apart by looking.
-    assert runs["full"].metric("eval_token_accuracy")[40] > 0.95
+    assert runs["full"].metric("eval_token_accuracy")[60] > 0.95
 
 
 def test_lora_trains_the_language_model_only(runs: dict[str, Run]) -> None:
