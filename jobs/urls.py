@@ -2,16 +2,19 @@
 
 from django.urls import path
 
-from jobs.views import jobs, runs, wizard
+from jobs.views import drafts, jobs, runs, wizard
 
 app_name = "jobs"
 urlpatterns = [
     path("", jobs.job_list, name="list"),
     path("new/", wizard.create, name="create"),
     path("new/panel/", wizard.panel, name="panel"),
+    path("new/draft/", drafts.save_draft, name="save_draft"),
+    path("new/draft/discard/", drafts.discard_draft, name="discard_draft"),
     path("<slug:uid>/", jobs.job_detail, name="detail"),
     path("<slug:uid>/new/", wizard.new_run, name="new_run"),
     path("runs/<slug:uid>/", runs.run_detail, name="run"),
+    path("runs/<slug:uid>/configuration/", runs.run_configuration, name="configuration"),
     path("runs/<slug:uid>/progress/", runs.run_progress, name="progress"),
     path("runs/<slug:uid>/metrics/", runs.run_metrics, name="metrics"),
     path("runs/<slug:uid>/log/", runs.run_log, name="log"),

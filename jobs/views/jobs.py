@@ -12,10 +12,13 @@ from console.access import current_workspace, get_visible, memberships
 from console.htmx import HtmxHttpRequest, wants_fragment
 from datasets.models import DatasetVersion, VersionState
 from jobs.curves import last_value
+from jobs.drafts import drafts_of
 from jobs.listing import JobQuery, job_page
 from jobs.models import Job, RunState
 
 RUNS_PER_PAGE = 50
+# Over the list of jobs.
+DRAFTS_SHOWN = 5
 
 
 @require_GET
@@ -32,9 +35,9 @@ def job_list(request: HtmxHttpRequest) -> HttpResponse:
         context["has_data"] = published.exists()
     if wants_fragment(request):
         return render(request, "jobs/_list_table.html", context)
-    return render(
-        request, "jobs/list.html", {**context, "states": RunState.choices, "types": ModelType.choices}
-    )
+    context |= {"states": RunState.choices, "types": ModelType.choices}
+    context["drafts"] = drafts_of(request.user, workspace)[:DRAFTS_SHOWN]
+    return render(request, "jobs/list.html", context)
 
 
 @require_GET

@@ -16,12 +16,14 @@ from django_htmx.http import HttpResponseStopPolling
 
 from console.access import get_visible, get_writable
 from console.htmx import HtmxHttpRequest, wants_fragment
-from jobs import lifecycle
+from jobs import lifecycle, portable
 from jobs.curves import curves, metric_label, metric_table
+from jobs.estimate import comparison
 from jobs.log_tail import log_path, read_log
 from jobs.messages import failure_detail
 from jobs.models import Run, RunState
-from jobs.presentation import is_settled, latest_metrics, parts_token, runs_ahead, setting_groups, state_token
+from jobs.presentation import is_settled, latest_metrics, parts_token, setting_groups, state_token
+from jobs.queueing import place
 from jobs.views.jobs import may_write
 
 WORKSPACE = "job__workspace"
@@ -33,7 +35,7 @@ TIMELINE_LENGTH = 100
 
 def _runs() -> QuerySet[Run]:
     return Run.objects.select_related(
-        "job__workspace", "base_model", "test_version__dataset", "created_by", "model_version__model"
+        "job__workspace", "base_model", "test_version__dataset", "created_by", "model_version__model", "pool"
     )
 
 
@@ -47,10 +49,22 @@ def run_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         **_beside(run),
         "can_write": may_write(request, run.job),
         "setting_groups": setting_groups(run),
+        "cost": comparison(run),
+        "configuration_json": portable.to_text(run),
         "sources": run.sources.select_related("version__dataset"),
         "nav": "jobs",
     }
     return render(request, "jobs/run.html", context)
+
+
+@require_GET
+@login_required
+def run_configuration(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """The configuration as a file (jobs/portable.py)."""
+    run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
+    response = HttpResponse(portable.to_text(run), content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{run.uid}.json"'
+    return response
 
 
 @require_GET
@@ -136,7 +150,7 @@ def _live(run: Run) -> dict[str, Any]:
         "elapsed_seconds": ((run.finished_at or now) - run.started_at).total_seconds()
         if run.started_at
         else None,
-        "runs_ahead": runs_ahead(run) if run.state == RunState.WAITING else 0,
+        "place": place(run) if run.state == RunState.WAITING else None,
         "waits_long": run.state == RunState.WAITING
         and (now - run.created_at).total_seconds() > LONG_WAIT_SECONDS,
         "is_settled": is_settled(run),

@@ -5,15 +5,18 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_POST
 
 from catalog.models import Model
 from console.access import get_writable, writable_workspace
 from console.htmx import HtmxHttpRequest
 from console.models import Workspace
+from jobs import drafts
 from jobs.configuration import ConfigurationRefused, submit
 from jobs.forms import RunForm
 from jobs.models import Job
+from jobs.opening import open_form
 from jobs.summary import summarize
 
 # The parts that htmx asks for, by the id of the element that they fill.
@@ -24,20 +27,24 @@ PARTS = {
     "publishing": "jobs/_publishing.html",
     "summary": "jobs/_summary.html",
 }
+# Back asks for the page again instead of showing it as it once opened: the draft has what was typed since.
+NOT_STORED = cache_control(no_store=True)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
+@NOT_STORED
 def create(request: HtmxHttpRequest) -> HttpResponse:
     """A new job with its first run. Any field may come in the address: `?base_model=ERNIE-Speed-8K`,
-    `?source=ds-…` open the page with these chosen."""
+    `?source=ds-…` open the page with these chosen, `?run=task-…` fills it in like that run."""
     return _wizard(request, writable_workspace(request), None)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
+@NOT_STORED
 def new_run(request: HtmxHttpRequest, uid: str) -> HttpResponse:
-    """The next run of a job, prefilled from the latest."""
+    """The next run of a job, prefilled from the latest, or from `?run=task-…`."""
     job = _writable_job(request, uid)
     return _wizard(request, job.workspace, job)
 
@@ -59,21 +66,25 @@ def panel(request: HtmxHttpRequest) -> HttpResponse:
 
 
 def _wizard(request: HtmxHttpRequest, workspace: Workspace, job: Job | None) -> HttpResponse:
-    """Shows the form, or takes it. Without JavaScript, the buttons `update` and `reset` send it just to be
-    shown anew."""
-    submitted = request.method == "POST" and not {"update", "reset"} & set(request.POST)
-    typed = request.POST if request.method == "POST" else request.GET
-    form = RunForm(workspace, job, typed, submitted=submitted)
+    """Shows the form, or takes it. The buttons `update` and `reset` (without JavaScript) and `paste` send it
+    just to be shown anew."""
+    submitted = request.method == "POST" and not {"update", "reset", "paste"} & set(request.POST)
+    opening = open_form(request, request.user, workspace, job)
+    form = RunForm(workspace, job, opening.typed, submitted=submitted)
     if submitted and form.is_valid():
         try:
             run = submit(workspace, request.user, form.configuration)  # type: ignore[arg-type]
         except ConfigurationRefused as refused:  # something changed since the check, such as a name taken
             form.complain(refused.problems)
         else:
+            drafts.discard(request.user, workspace, job)
             return redirect("jobs:run", run.uid)
+    if request.method == "POST":
+        drafts.save(request.user, workspace, job, opening.typed)
     context = {
         "form": form,
         "job": job,
+        "opening": opening,
         "nav": "jobs",
         "summary": summarize(form),
         "model_names": _model_names(workspace, form),

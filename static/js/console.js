@@ -37,30 +37,45 @@ function toast(text, origin) {
 // ---- htmx: progress line, errors
 let pending = 0;
 const bar = document.getElementById("htmx-bar");
+const signedOut = document.getElementById("signed-out");
 const isPoll = (event) => (event.detail.elt?.getAttribute("hx-trigger") || "").includes("every");
 body.addEventListener("htmx:beforeRequest", (event) => {
   if (!isPoll(event)) bar.classList.toggle("is-active", ++pending > 0);
 });
 body.addEventListener("htmx:afterRequest", (event) => {
   if (!isPoll(event)) bar.classList.toggle("is-active", (pending = Math.max(0, pending - 1)) > 0);
-  if (event.detail.successful) toasts.querySelectorAll("[data-origin=network]").forEach((item) => item.remove());
+  if (!event.detail.successful) return;
+  toasts.querySelectorAll("[data-origin=network]").forEach((item) => item.remove());
+  if (signedOut) signedOut.hidden = true;
 });
 const unreachable = () => toast(body.dataset.textNetwork, "network");
 body.addEventListener("htmx:sendError", unreachable);
 body.addEventListener("htmx:timeout", unreachable);
 body.addEventListener("htmx:responseError", (event) => {
   const status = event.detail.xhr.status;
-  const kind = status === 404 ? "textMissing" : status === 401 || status === 403 ? "textDenied" : "textServer";
+  if (status === 401) {
+    // The session ended. A page with typed text keeps it and says so; others lead to the sign-in page.
+    if (signedOut) signedOut.hidden = false;
+    else location.reload();
+    return;
+  }
+  const kind = status === 404 ? "textMissing" : status === 403 ? "textDenied" : "textServer";
   toast(body.dataset[kind], "response");
 });
-body.addEventListener("htmx:beforeSwap", (event) => {
-  // The session ended: the answer is the sign-in page, which must not land inside a fragment.
-  const url = event.detail.xhr.responseURL;
-  if (url && new URL(url).pathname === body.dataset.login) {
-    event.detail.shouldSwap = false;
-    location.reload();
-  }
+
+// ---- signing in again in another tab gives the browser a new token; pages that are open still hold the old one
+function renewToken() {
+  const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
+  if (token) document.querySelectorAll("input[name=csrfmiddlewaretoken]").forEach((input) => { input.value = token; });
+  return token;
+}
+body.addEventListener("htmx:configRequest", ({ detail }) => {
+  const token = renewToken();
+  if (!token) return;
+  detail.headers["x-csrftoken"] = token;
+  if (detail.formData.has("csrfmiddlewaretoken")) detail.formData.set("csrfmiddlewaretoken", token);
 });
+document.addEventListener("submit", renewToken, true);
 
 // ---- clicks
 function closeMenus(except) {
