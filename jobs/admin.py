@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from jobs import lifecycle
+from jobs import lifecycle, pool_admin  # noqa: F401 -- registers the pools
 from jobs.messages import failure_text, timeline_text
 from jobs.models import Job, Run, TimelineEntry
 
@@ -76,7 +76,7 @@ class RunAdmin(ReadOnlyAdmin):
         "created_at",
         "page",
     )
-    list_filter = ("state", "method", "job__workspace", "base_model__family", "publication")
+    list_filter = ("state", "pool", "idle", "method", "job__workspace", "base_model__family", "publication")
     list_select_related = ("job__workspace", "base_model", "created_by")
     search_fields = ("uid", "job__name", "job__uid", "follower")
     date_hierarchy = "created_at"
@@ -87,6 +87,18 @@ class RunAdmin(ReadOnlyAdmin):
         (
             _("Configuration"),
             {"fields": ("base_model", "method", "hyperparameters", "split_ratio", "test_version")},
+        ),
+        (
+            _("Resources"),
+            {
+                "fields": (
+                    ("pool", "devices", "idle"),
+                    "estimate",
+                    "preempt_requested_at",
+                    "claimed_at",
+                    "held_seconds",
+                )
+            },
         ),
         (
             _("Carried out by"),

@@ -22,11 +22,13 @@ import msgspec
 from django.conf import settings
 from django.core.cache import cache
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from catalog.models import ModelType
-from datasets.mixing import TEST_ROWS, plan
+from datasets.mixing import TEST_ROWS, characters_of
 from datasets.models import DatasetVersion
 from datasets.rows import page_of_rows
+from jobs.mix import mix
 from jobs.models import Pool, Run, RunState, Throughput
 
 if TYPE_CHECKING:
@@ -105,15 +107,13 @@ def estimate(configuration: Configuration) -> Estimate:
 
 def data_size(configuration: Configuration) -> tuple[int, float]:
     """Rows and characters of one epoch: all that is trained on and validated with."""
-    test = configuration.test_version
-    parts = [
-        (part.source.version, part.trained + part.held_out)
-        for part in plan(configuration.sources, 0 if test else configuration.split_ratio)
-    ]
-    if test is not None:
-        parts.append((test, min(TEST_ROWS, test.row_count)))
-    characters = sum(rows * version.character_count / max(1, version.row_count) for version, rows in parts)
-    return sum(rows for _version, rows in parts), characters
+    parts = mix(configuration)
+    rows = sum(part.trained + part.held_out for part in parts)
+    characters = sum(part.characters + part.held_out_characters for part in parts)
+    if (test := configuration.test_version) is not None:
+        test_rows = min(TEST_ROWS, test.row_count)
+        rows, characters = rows + test_rows, characters + characters_of(test, test_rows)
+    return rows, characters
 
 
 def learned_tokens_per_character(configuration: Configuration) -> float | None:
@@ -235,7 +235,8 @@ def comparison(run: Run) -> Comparison:
     stored = run.estimate
     rate = _decimal(stored.get("rate"))
     is_samples = run.job.model_type == ModelType.TEXT_TO_IMAGE
-    hours = charged_hours(run.held_seconds) if run.held_seconds else None
+    seconds = held_seconds(run)
+    hours = charged_hours(seconds) if seconds else None
     return Comparison(
         is_samples=is_samples,
         estimated_amount=stored.get("samples" if is_samples else "tokens"),
@@ -246,6 +247,12 @@ def comparison(run: Run) -> Comparison:
         price=None if hours is None else price_of(hours, run.devices, rate),
         currency=stored.get("currency") or settings.CURRENCY,
     )
+
+
+def held_seconds(run: Run) -> float:
+    """Seconds for which the run has held its devices by now."""
+    now = (timezone.now() - run.claimed_at).total_seconds() if run.claimed_at else 0.0
+    return run.held_seconds + now
 
 
 def actual_amount(run: Run) -> int | None:

@@ -91,6 +91,11 @@ WARNINGS: Texts = {
     "metric_not_finite": _("%(metric)s was infinite or undefined at step %(step)s and was left out."),
     "lora_dropout_off": _("Adapters on the experts of a mixture cannot have dropout; it is off."),
     "rows_truncated": _("%(rows)s rows were longer than the sequence length and were cut."),
+    "rows_too_long": _(
+        "%(rows)s rows have more than %(limit)s tokens together with their picture and were left out."
+    ),
+    "prompts_cut": _("%(rows)s prompts are longer than the text encoder reads; it saw only their beginning."),
+    "samples_left_out": _("The memory was not enough to draw samples at step %(step)s."),
     "rows_dropped": _("%(rows)s rows have no reply to learn from and were left out."),
 }
 
@@ -120,6 +125,9 @@ TIMELINE: Texts = {
     "resumed": _("Training goes on from step %(step)s"),
     "taken_over": _("Taken over by another worker on %(host)s"),
     "released": _("Saved and put back into the queue at step %(step)s, because its worker shut down"),
+    "preempted": _(
+        "Saved and put back into the queue at step %(step)s, to make room for a run that is not idle"
+    ),
     "restarted": _("The trainer was killed at step %(step)s and starts again from the last checkpoint"),
     "checkpoint": _("Checkpoint saved at step %(step)s"),
     "stop_requested": _("Asked to stop"),
@@ -135,6 +143,7 @@ _TONES = {
     "failed": "is-error",
     "warning": "is-warn",
     "released": "is-warn",
+    "preempted": "is-warn",
     "restarted": "is-warn",
     "stop_requested": "is-warn",
     "stopped": "is-warn",

@@ -68,12 +68,6 @@ def latest_metrics(run: Run) -> dict[str, float | None]:
     return dict(zip(keys, values, strict=True))
 
 
-def runs_ahead(run: Run) -> int:
-    """How many runs, of any workspace, wait before this one."""
-    waiting = Run.objects.filter(state=RunState.WAITING, created_at__lt=run.created_at)
-    return waiting.count()
-
-
 def setting_groups(run: Run) -> list[SettingGroup]:
     """The hyperparameters of a run under their headings: what the trainer resolved, else what was asked for."""
     offered = {

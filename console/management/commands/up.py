@@ -99,6 +99,7 @@ def prepare(demo: bool) -> str:
     """Brings database, catalogue and static files up to date; returns how to sign in."""
     call_command("migrate", verbosity=0)
     call_command("load_catalog", verbosity=0)
+    call_command("make_pool", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
     if not demo:
         return "Sign in with an account made by: manage.py createsuperuser"
