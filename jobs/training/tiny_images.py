@@ -63,9 +63,9 @@ def make_sdxl(conversations: Conversations) -> Any:
     )
     return StableDiffusionXLPipeline(
         vae=AutoencoderKL(
-            block_out_channels=(32, 64),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(32, 32, 32),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
             latent_channels=4,
             norm_num_groups=16,
             sample_size=64,
@@ -75,7 +75,7 @@ def make_sdxl(conversations: Conversations) -> Any:
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=UNet2DConditionModel(
-            sample_size=32,
+            sample_size=16,  # latents; a quarter of the 64 pixels
             block_out_channels=(32, 64),
             layers_per_block=1,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -171,6 +171,7 @@ class Pair:
 
 def make_llava_next(conversations: Conversations) -> Pair:
     """LlavaNextForConditionalGeneration that sees tiles of 32 pixels in patches of 8, up to 88 tokens a picture."""
+    import torch
     from transformers import (
         CLIPVisionConfig,
         LlamaConfig,
@@ -224,7 +225,13 @@ def make_llava_next(conversations: Conversations) -> Pair:
         num_additional_image_tokens=1,
         chat_template=LLAVA_TEMPLATE,
     )
-    return Pair(LlavaNextForConditionalGeneration(config), processor)
+    model = LlavaNextForConditionalGeneration(config)
+    # The usual small random weights would make all pictures look alike to the language model.
+    for part in (model.model.vision_tower, model.model.multi_modal_projector):
+        for layer in part.modules():
+            if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d)):
+                torch.nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+    return Pair(model, processor)
 
 
 ARCHITECTURES: dict[str, Callable[[Conversations], Any]] = {
