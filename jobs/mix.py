@@ -28,8 +28,8 @@ class MixPart:
     """One line of the mix.
 
     `rows` are those after sampling, before a share is held out: what the rule of 100 rows counts. `trained` and
-    `held_out` come after it. `characters` are those of the rows that are trained on, as spread evenly over the
-    rows of a version.
+    `held_out` come after it. `characters` are those of the rows that are trained on, `held_out_characters` those of
+    the others, as spread evenly over the rows of a version.
     """
 
     kind: Kind
@@ -39,6 +39,7 @@ class MixPart:
     trained: int
     held_out: int
     characters: float
+    held_out_characters: float = 0.0
 
 
 def mix(configuration: Configuration | Run) -> list[MixPart]:
@@ -59,6 +60,7 @@ def mix(configuration: Configuration | Run) -> list[MixPart]:
             trained=part.trained,
             held_out=part.held_out,
             characters=characters_of(part.source.version, part.trained),
+            held_out_characters=characters_of(part.source.version, part.held_out),
         )
         for part in plan(sources, split, rules.most_rows, rules.most_held_out)
     ]

@@ -1,11 +1,13 @@
 """The data of a run, from the versions in the storage to the files that the trainer reads.
 
-data/train.jsonl and data/eval.jsonl hold canonical rows; data/mix.json says what they are made of.
+data/train.jsonl and data/eval.jsonl hold canonical rows, data/images/ the pictures that they name; data/mix.json
+says what they are made of.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,6 +18,8 @@ from typing import IO, Any
 import msgspec
 
 from datasets.mixing import TEST_ROWS, corpus_rows, digest, draw, hold_out, mixed_rows, plan
+from datasets.models import DatasetVersion, RowType
+from datasets.pictures import copy_pictures
 from datasets.rows import iter_rows
 from jobs.data_rules import DATA_RULES
 from jobs.mix import Kind, sources_of
@@ -23,6 +27,8 @@ from jobs.models import Run
 from jobs.run_files import run_directory
 
 DEFAULT_SEED = 42
+PICTURE_ROWS = (RowType.IMAGE_CAPTION, RowType.IMAGE_MESSAGES)
+Home = DatasetVersion | Path
 MIX_FILE = "mix.json"
 
 
@@ -37,11 +43,23 @@ class Origin:
 
 @dataclass(frozen=True)
 class MixedRow:
-    """One row of the mix: its canonical line, and whether it belongs to the test set."""
+    """One row of the mix: its canonical line, whether it belongs to the test set, and where its picture lies: with
+    a version in the storage, or in the data directory of the base run."""
 
     origin: Origin
     line: bytes
     is_test: bool
+    home: Home
+
+
+Drawn = tuple[Origin, bytes, Home]
+Pictures = defaultdict[Home, set[str]]
+
+
+class PictureRow(msgspec.Struct):
+    """What the rows of pictures have in common."""
+
+    image: str
 
 
 def write_data(run: Run, directory: Path) -> Path:
@@ -53,7 +71,12 @@ def write_data(run: Run, directory: Path) -> Path:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     with (unfinished / "train.jsonl").open("wb") as train, (unfinished / "eval.jsonl").open("wb") as test:
-        report = _write(rows_of(run), train, test)
+        pictures: Pictures | None = None
+        if DATA_RULES[run.job.model_type].row_type in PICTURE_ROWS:
+            pictures = defaultdict(set)
+        report = _write(rows_of(run), train, test, pictures)
+    for home, names in (pictures or {}).items():
+        _copy_pictures(home, names, unfinished / "images")
     (unfinished / MIX_FILE).write_bytes(msgspec.json.encode(report))
     unfinished.rename(data)
     return data
@@ -69,7 +92,11 @@ def mix_report(directory: Path) -> dict[str, Any]:
     return msgspec.json.decode(path.read_bytes()) if path.exists() else {}
 
 
-def _write(rows: Iterable[MixedRow], train: IO[bytes], test: IO[bytes]) -> dict[str, Any]:
+def _write(
+    rows: Iterable[MixedRow], train: IO[bytes], test: IO[bytes], pictures: Pictures | None
+) -> dict[str, Any]:
+    """Writes the rows and returns the report; puts the names of their pictures into `pictures`."""
+    decoder = msgspec.json.Decoder(PictureRow)
     counts: dict[Origin, list[int]] = {}
     hashes = (sha256(), sha256())
     for row in rows:
@@ -77,6 +104,8 @@ def _write(rows: Iterable[MixedRow], train: IO[bytes], test: IO[bytes]) -> dict[
         (test if row.is_test else train).write(line)
         hashes[row.is_test].update(line)
         counts.setdefault(row.origin, [0, 0])[row.is_test] += 1
+        if pictures is not None:
+            pictures[row.home].add(decoder.decode(line).image)
     mix = [
         {
             "source": origin.source,
@@ -97,6 +126,18 @@ def _write(rows: Iterable[MixedRow], train: IO[bytes], test: IO[bytes]) -> dict[
     }
 
 
+def _copy_pictures(home: Home, names: set[str], directory: Path) -> None:
+    """Puts pictures beside the rows that name them (images/…); raises FileNotFoundError where one is lost."""
+    if isinstance(home, DatasetVersion):
+        copy_pictures(home, names, directory)
+        return
+    directory.mkdir(exist_ok=True)
+    for name in names:
+        target = directory / Path(name).name
+        if not target.exists():
+            shutil.copyfile(home / "images" / target.name, target)
+
+
 def rows_of(run: Run) -> Iterator[MixedRow]:
     """Everything that a run reads, in the order in which it is written: its sources, the general corpus, the
     base run's rows, the chosen test set. The same run gives the same rows every time.
@@ -111,10 +152,10 @@ def rows_of(run: Run) -> Iterator[MixedRow]:
     held_out = hold_out(parts, seed)
     trained: set[int] = set()
 
-    def noted(origin: Origin, line: bytes) -> MixedRow:
+    def noted(origin: Origin, line: bytes, home: Home) -> MixedRow:
         if run.test_version:
             trained.add(digest(line))
-        return MixedRow(origin, line, False)
+        return MixedRow(origin, line, False, home)
 
     own = 0
     for part, numbers in zip(parts, held_out.rows, strict=True):
@@ -122,31 +163,32 @@ def rows_of(run: Run) -> Iterator[MixedRow]:
         origin = Origin(version.uid, str(version), version.row_count)
         for line, is_test in mixed_rows(part, numbers, seed):
             own += not is_test
-            yield MixedRow(origin, line, True) if is_test else noted(origin, line)
-    for origin, line in _corpus_rows(run, own, held_out.digests, seed):
-        yield noted(origin, line)
-    for origin, line in _base_rows(run, held_out.digests, seed):
-        yield noted(origin, line)
+            yield MixedRow(origin, line, True, version) if is_test else noted(origin, line, version)
+    for origin, line, home in _corpus_rows(run, own, held_out.digests, seed):
+        yield noted(origin, line, home)
+    for origin, line, home in _base_rows(run, held_out.digests, seed):
+        yield noted(origin, line, home)
     if run.test_version:
         version = run.test_version
         origin = Origin(version.uid, str(version), version.row_count)
         for line in islice(iter_rows(version), TEST_ROWS):
             if digest(line) not in trained:
-                yield MixedRow(origin, line, True)
+                yield MixedRow(origin, line, True, version)
 
 
-def training_lines(run: Run) -> Iterator[bytes]:
-    """The rows that a run trained on: from its file, or drawn once more where that is gone."""
-    path = run_directory(run) / "data" / "train.jsonl"
-    if path.exists():
-        with path.open("rb") as file:
+def training_lines(run: Run) -> Iterator[tuple[bytes, Home]]:
+    """The rows that a run trained on, and where their pictures lie: from its file, or drawn once more where that
+    is gone."""
+    data = run_directory(run) / "data"
+    if (data / "train.jsonl").exists():
+        with (data / "train.jsonl").open("rb") as file:
             for line in file:
-                yield line.rstrip(b"\n")
+                yield line.rstrip(b"\n"), data
     else:
-        yield from (row.line for row in rows_of(run) if not row.is_test)
+        yield from ((row.line, row.home) for row in rows_of(run) if not row.is_test)
 
 
-def _corpus_rows(run: Run, own: int, held_out: set[int], seed: int) -> Iterator[tuple[Origin, bytes]]:
+def _corpus_rows(run: Run, own: int, held_out: set[int], seed: int) -> Iterator[Drawn]:
     """Rows of the general corpus, drawn without repetition, for `own` rows of own data."""
     if run.corpus is None:
         return
@@ -156,22 +198,22 @@ def _corpus_rows(run: Run, own: int, held_out: set[int], seed: int) -> Iterator[
     chosen = draw(version.row_count, wanted, f"{seed}:{version.uid}:corpus")
     for number, line in enumerate(iter_rows(version)):
         if number in chosen and digest(line) not in held_out:
-            yield origin, line
+            yield origin, line, version
 
 
-def _base_rows(run: Run, held_out: set[int], seed: int) -> Iterator[tuple[Origin, bytes]]:
+def _base_rows(run: Run, held_out: set[int], seed: int) -> Iterator[Drawn]:
     """The share of the base run's training rows that is trained on again."""
     base = run.base_run
     if base is None or not run.base_mix:
         return
     usable, rows = [], 0
-    for number, line in enumerate(training_lines(base)):
+    for number, (line, _home) in enumerate(training_lines(base)):
         rows += 1
         if digest(line) not in held_out:
             usable.append(number)
     origin = Origin(Kind.BASE_RUN, str(base), rows)
     picked = draw(len(usable), round(rows * run.base_mix / 100), f"{seed}:{base.uid}:base")
     chosen = {usable[index] for index in picked}
-    for number, line in enumerate(training_lines(base)):
+    for number, (line, home) in enumerate(training_lines(base)):
         if number in chosen:
-            yield origin, line
+            yield origin, line, home
