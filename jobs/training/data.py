@@ -1,134 +1,19 @@
-"""Canonical rows -> token ids and labels. Needs a tokenizer and nothing else of the training libraries.
-
-A label is the token id where the loss counts and IGNORED elsewhere: it counts on every assistant turn with
-weight 1, including the token that ends the turn, and nowhere else.
+"""A data file -> tokenised rows: read, joined, rendered, shortened. Needs a tokenizer and nothing else of the
+training libraries.
 """
 
 import random
 from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
 from jinja2 import TemplateError
 
-from jobs.training.events import TrainingFailure
+from jobs.training.chat import NotIncrementalError, Rendered, encode, renderings, tokenise
+from jobs.training.rows import IGNORED, Messages, Prepared, Row, Tokens, bad_row, read_rows, without_tail
 
-IGNORED = -100  # the label that torch's cross entropy leaves out
 BLOCK = 256  # rows that are tokenised in one call: enough for the tokenizer's own threads, little to wait for
-
-# For base models without a chat template: plain words that any tokenizer knows, and a reply ends with EOS. It
-# is saved with the trained model, so that whoever serves it builds prompts in the same way.
-NEUTRAL_TEMPLATE = (
-    "{{ bos_token or '' }}"
-    "{% for message in messages %}"
-    "{{ {'system': '### System:', 'user': '### User:', 'assistant': '### Assistant:'}[message['role']] }}"
-    "{{ '\n' + message['content'] }}"
-    "{{ eos_token if message['role'] == 'assistant' else '' }}"
-    "{{ '\n\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### Assistant:\n' }}{% endif %}"
-)
-
-
-class Message(msgspec.Struct, frozen=True):
-    """One turn. `weight` 0 on an assistant turn keeps it as context and out of the loss."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-    weight: Literal[0, 1] = 1
-
-
-Messages = Sequence[Message]
-
-
-class Row(msgspec.Struct):
-    """One canonical row: a conversation, and the line of the file that it stands on."""
-
-    messages: list[Message]
-    line: int = 0
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """One training row: `input_ids` and `labels` of the same length."""
-
-    input_ids: array
-    labels: array
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    def trained(self) -> int:
-        """Number of tokens in the loss."""
-        return len(self.labels) - self.labels.count(IGNORED)
-
-
-@dataclass
-class Prepared:
-    """The tokenised rows of one file, and what had to be done to rows on the way."""
-
-    rows: list[Tokens] = field(default_factory=list)
-    truncated_rows: int = 0
-    dropped_rows: int = 0  # nothing in the loss: every reply has weight 0, or was cut off
-    joined_rows: int = 0  # single-turn rows that became part of a conversation
-    system_merged: int = 0  # rows whose system text moved into the first user turn
-    split_rows: int = 0  # rows that became one row per reply
-
-    def tokens(self) -> int:
-        return sum(map(len, self.rows))
-
-    def trained_tokens(self) -> int:
-        return sum(row.trained() for row in self.rows)
-
-    def longest(self) -> int:
-        return max(map(len, self.rows), default=0)
-
-
-RowKind = TypeVar("RowKind", bound=Row)
-
-
-def read_rows(path: Path, kind: type[RowKind] = Row) -> list[RowKind]:  # type: ignore[assignment]
-    """All conversations of a JSON Lines file. Raises TrainingFailure naming the file and the line."""
-    decoder = msgspec.json.Decoder(kind)
-    rows = []
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = decoder.decode(line)
-                except msgspec.DecodeError as error:
-                    raise bad_row(path, number, str(error)) from None
-                if reason := _unusable(row):
-                    raise bad_row(path, number, reason)
-                row.line = number
-                rows.append(row)
-    except FileNotFoundError:
-        message = f"The data file {path} does not exist."
-        raise TrainingFailure("data_missing", message, path=str(path)) from None
-    return rows
-
-
-def bad_row(path: Path, line: int, reason: str) -> TrainingFailure:
-    message = f"{path.name}, line {line} is not a usable conversation: {reason.rstrip('.')}."
-    return TrainingFailure("data_row_invalid", message, file=path.name, line=line, reason=reason)
-
-
-def _unusable(row: Row) -> str:
-    """Why a decoded row cannot be trained with; empty when it can."""
-    roles = [message.role for message in row.messages]
-    if "assistant" not in roles:
-        return "it has no assistant turn"
-    if "system" in roles[1:]:
-        return "only the first message may be a system message"
-    if roles[0] == "assistant" or roles[:2] == ["system", "assistant"]:
-        return "an assistant turn comes before the first user turn"
-    return ""
 
 
 def prepare(
@@ -154,17 +39,15 @@ def prepare(
         else:
             prepared.dropped_rows += 1
     if join_probability > 0:
-        rows = join_single_turns(rows, tokenizer, max_length, join_probability, random.Random(seed), prepared)  # noqa: S311
+        rng = random.Random(seed)  # noqa: S311
+        rows = join_single_turns(path, rows, tokenizer, max_length, join_probability, rng, prepared)
     for block in _blocks(rows, BLOCK):
         between_blocks()
-        samples: list[Messages] = []
+        samples: list[tuple[Messages, Rendered]] = []
         for row in block:
-            try:
-                samples += variants(tokenizer, row.messages, prepared)
-            except TemplateError as error:
-                reason = f"the chat template of the base model refuses it ({error})"
-                raise bad_row(path, row.line, reason) from None
-        for messages, tokens in zip(samples, encode(tokenizer, samples), strict=True):
+            samples += rendered_row(path, tokenizer, row, prepared)
+        encoded = tokenise(tokenizer, [rendered for _, rendered in samples])
+        for (messages, _), tokens in zip(samples, encoded, strict=True):
             if len(tokens) > max_length:
                 prepared.truncated_rows += 1
                 tokens = shorten(tokenizer, messages, max_length)
@@ -175,22 +58,20 @@ def prepare(
     return prepared
 
 
-def without_tail(messages: Messages) -> list[Message]:
-    """Up to the last turn in the loss: what comes after it teaches nothing. Empty when no turn is in the
-    loss.
+def rendered_row(path: Path, tokenizer: Any, row: Row, prepared: Prepared) -> list[tuple[Messages, Rendered]]:
+    """`renderings` of a row; raises TrainingFailure with file and line when the chat template cannot show it.
     """
-    trained = [index for index, message in enumerate(messages) if _is_trained(message)]
-    return list(messages[: trained[-1] + 1]) if trained else []
-
-
-def _is_trained(message: Message) -> bool:
-    return message.role == "assistant" and message.weight == 1
-
-
-# --- Conversations out of single turns ----------------------------------------------------------------------
+    try:
+        return renderings(tokenizer, row.messages, prepared)
+    except TemplateError as error:
+        reason = f"the chat template of the base model refuses it ({error})"
+        raise bad_row(path, row.line, reason) from None
+    except NotIncrementalError:
+        raise bad_row(path, row.line, "the chat template of the base model leaves out a reply") from None
 
 
 def join_single_turns(
+    path: Path,
     rows: list[Row],
     tokenizer: Any,
     max_length: int,
@@ -201,11 +82,13 @@ def join_single_turns(
     """Join a share of the single-turn rows into conversations of 2 to 5 turns that fit into `max_length`.
 
     Seed, 伪多轮概率: data are concatenated to improve the effect on long texts. Only rows with the same system
-    text meet, because a conversation has one. A row that finds no partner stays as it is.
+    text meet, because a conversation has one. A row that finds no partner stays as it is. `path` is for
+    messages.
     """
     single = [row for row in rows if _is_single_turn(row)]
     chosen = rng.sample(single, round(probability * len(single)))
-    lengths = [len(tokens) for tokens in encode(tokenizer, [row.messages for row in chosen])]
+    texts = [rendered_row(path, tokenizer, row, Prepared())[0][1] for row in chosen]
+    lengths = [len(tokens) for tokens in tokenise(tokenizer, texts)]
     groups: dict[str, list[tuple[Row, int]]] = {}
     for row, length in zip(chosen, lengths, strict=True):
         system = row.messages[0].content if row.messages[0].role == "system" else ""
@@ -228,116 +111,6 @@ def join_single_turns(
 
 def _is_single_turn(row: Row) -> bool:
     return [message.role for message in row.messages if message.role != "system"] == ["user", "assistant"]
-
-
-# --- Text and where the replies are in it -------------------------------------------------------------------
-
-
-class NotIncrementalError(Exception):
-    """The chat template rewrites earlier turns when later ones follow."""
-
-
-def variants(tokenizer: Any, messages: Messages, prepared: Prepared) -> list[Messages]:
-    """The conversation as the chat template can show it, normally just itself.
-
-    - A template that refuses system messages gets the system text at the start of the first user turn.
-    - A template that rewrites earlier turns (drops a chain of thought, say) gets one row per reply, each in
-      the context that a model would see, with the loss on that reply only.
-    """
-    try:
-        render(tokenizer, messages)
-    except TemplateError:
-        if messages[0].role != "system":
-            raise
-        user = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
-        merged = [user, *messages[2:]]
-        result = variants(tokenizer, merged, prepared)
-        prepared.system_merged += 1
-        return result
-    except NotIncrementalError:
-        prepared.split_rows += 1
-        context = [Message(message.role, message.content, 0) for message in messages]
-        return [[*context[:index], message] for index, message in enumerate(messages) if _is_trained(message)]
-    return [messages]
-
-
-def render(tokenizer: Any, messages: Messages) -> tuple[str, list[tuple[int, int]]]:
-    """The text of a conversation that ends with a trained reply, and the span [start, end) of each trained
-    reply.
-
-    Chat templates rarely mark replies, so the text is rendered up to each reply and past it: what the second
-    one adds is the reply and what closes its turn. Raises NotIncrementalError when the parts do not fit the
-    whole.
-    """
-
-    def text_of(count: int, ask: bool = False) -> str:
-        turns = [{"role": message.role, "content": message.content} for message in messages[:count]]
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask)
-
-    whole = text_of(len(messages))
-    spans = []
-    for index, message in enumerate(messages):
-        if not _is_trained(message):
-            continue
-        is_last = index + 1 == len(messages)
-        upto = whole if is_last else text_of(index + 1)
-        prompt = text_of(index, ask=True)
-        start = len(prompt)
-        if not upto.startswith(prompt):  # some templates ask with words that a given reply does not have
-            context = text_of(index)
-            start = upto.find(message.content.strip(), len(context)) if upto.startswith(context) else -1
-        end, is_closed = _end_of_reply(tokenizer, upto, start, message.content.strip())
-        if start < 0 or not whole.startswith(upto[:end]):
-            raise NotIncrementalError
-        if is_last:
-            # A reply that nothing closes would teach the model to go on for ever.
-            whole = whole[:end] + ("" if is_closed else tokenizer.eos_token)
-            end = len(whole)
-        spans.append((start, end))
-    return whole, spans
-
-
-def _end_of_reply(tokenizer: Any, text: str, start: int, content: str) -> tuple[int, bool]:
-    """Where the turn that starts at `start` ends, and whether a special token closes it there."""
-    found = text.find(content, start)
-    after = start if found < 0 else found + len(content)
-    marks = [(text.find(mark, after), mark) for mark in tokenizer.all_special_tokens]
-    closing = [(position, mark) for position, mark in marks if position >= 0]
-    if not closing:
-        return len(text.rstrip()), False
-    position, mark = min(closing)
-    return position + len(mark), True
-
-
-def encode(tokenizer: Any, samples: Sequence[Messages]) -> list[Tokens]:
-    """Token ids and labels of conversations that `render` accepts, all in one call of the tokenizer.
-
-    The whole text is tokenised at once, as it is when the model is used, and a token belongs to a reply when
-    it starts inside it.
-    """
-    if not samples:
-        return []
-    rendered = [render(tokenizer, messages) for messages in samples]
-    encoded = tokenizer(
-        [text for text, _ in rendered],
-        add_special_tokens=False,  # the template has written them
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-    )
-    result = []
-    for ids, offsets, (_, spans) in zip(
-        encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True
-    ):
-        labels = array("i", [IGNORED]) * len(ids)
-        starts = [start for start, _ in offsets]
-        for start, end in spans:
-            first, last = bisect_left(starts, start), bisect_left(starts, end)
-            labels[first:last] = array("i", ids[first:last])
-        result.append(Tokens(array("i", ids), labels))
-    return result
-
-
-# --- Rows that are too long ---------------------------------------------------------------------------------
 
 
 def shorten(tokenizer: Any, messages: Messages, max_length: int) -> Tokens:

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 
-from jobs.training.data import (
+from jobs.training.chat import renderings, tokenise
+from jobs.training.pictures import open_picture
+from jobs.training.rows import (
     IGNORED,
     Message,
     Messages,
@@ -21,12 +23,9 @@ from jobs.training.data import (
     Row,
     Tokens,
     bad_row,
-    encode,
     read_rows,
-    variants,
     without_tail,
 )
-from jobs.training.pictures import open_picture
 
 MARK = "<image>"  # the picture's place in a canonical row
 
@@ -109,11 +108,11 @@ def prepare_pictures(
         picture = open_picture(path, row.line, row.image)
         size = processor._get_num_multimodal_tokens(image_sizes=[(picture.height, picture.width)])
         try:
-            samples = variants(tokenizer, messages, prepared)
+            samples = renderings(tokenizer, messages, prepared)
         except TemplateError as error:
             reason = f"the chat template of the base model refuses it ({error})"
             raise bad_row(path, row.line, reason) from None
-        for tokens in encode(tokenizer, samples):
+        for tokens in tokenise(tokenizer, [text for _, text in samples]):
             if tokens.input_ids.count(processor.image_token_id) != 1:
                 raise bad_row(path, row.line, "the chat template of the base model leaves out the picture")
             whole = _widened(tokens, processor.image_token_id, size["num_image_tokens"][0])

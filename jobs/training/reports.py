@@ -11,9 +11,9 @@ import transformers
 import trl
 
 from jobs.training.checkpoints import list_checkpoints, size_of, step_of
-from jobs.training.data import Prepared
 from jobs.training.events import FILE_NAME, EventWriter, read_events
 from jobs.training.resolve import Resolved
+from jobs.training.rows import Prepared
 from jobs.training.spec import Spec
 
 

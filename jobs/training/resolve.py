@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from jobs.training.data import Prepared
 from jobs.training.events import TrainingFailure
 from jobs.training.parameters import PARAMETERS
+from jobs.training.rows import Prepared
 from jobs.training.spec import Setting
 
 EFFECTIVE_BATCH = 16  # rows per update that "automatic" aims at (Qianfan's default for ERNIE)

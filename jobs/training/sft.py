@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 from trl import SFTTrainer
 
-from jobs.training.data import IGNORED, Prepared
+from jobs.training.rows import IGNORED, Prepared
 
 
 class TextTrainer(SFTTrainer):

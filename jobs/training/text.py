@@ -14,11 +14,12 @@ from trl import SFTConfig, pack_dataset
 from datasets import Dataset
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
-from jobs.training.data import Prepared, prepare
+from jobs.training.data import prepare
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
 from jobs.training.resolve import Resolved, batch_rule, wants_packing
+from jobs.training.rows import Prepared
 from jobs.training.sft import TextTrainer, packs_cleanly
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop

@@ -20,8 +20,8 @@ from trl import SFTConfig
 
 from datasets import Dataset
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
+from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
-from jobs.training.data import NEUTRAL_TEMPLATE
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.picture_rows import PreparedPictures, make_collator, prepare_pictures

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from jobs.training.data import NEUTRAL_TEMPLATE
+from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.events import TrainingFailure
 from jobs.training.spec import Base
 

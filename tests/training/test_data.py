@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.training import data
-from jobs.training.data import (
-    IGNORED,
-    NEUTRAL_TEMPLATE,
-    Message,
-    Prepared,
-    encode,
-    prepare,
-    read_rows,
-    shorten,
-)
+from jobs.training.chat import NEUTRAL_TEMPLATE, encode, renderings, tokenise
+from jobs.training.data import prepare, shorten
 from jobs.training.events import TrainingFailure
+from jobs.training.rows import IGNORED, Message, Prepared, read_rows
 from tests.training.runs import ROWS, conversation
 
 # A template that closes no turn with a special token, as ChatGLM's: the next turn's mark ends a reply.
@@ -105,8 +97,10 @@ def test_template_that_rewrites_earlier_turns_gives_one_row_per_reply(tokenizer)
     tokenizer.chat_template = FORGETFUL_TEMPLATE
     prepared = Prepared()
     row = conversation("Hi", "hm</think>Hello.", "Bye", "so</think>See you.")
-    variants = data.variants(tokenizer, messages(row), prepared)
-    texts = [trained_texts(tokenizer, tokens) for tokens in encode(tokenizer, variants)]
+    variants = renderings(tokenizer, messages(row), prepared)
+    texts = [
+        trained_texts(tokenizer, tokens) for tokens in tokenise(tokenizer, [text for _, text in variants])
+    ]
     assert texts == [["hm</think>Hello.</s>"], ["so</think>See you.</s>"]]
     assert prepared.split_rows == 1
 
@@ -115,7 +109,7 @@ def test_system_text_moves_where_the_template_has_no_system_role(tokenizer):
     tokenizer.chat_template = NO_SYSTEM_TEMPLATE
     prepared = Prepared()
     row = conversation("Hi", "Hello.", system="Be kind.")
-    (variant,) = data.variants(tokenizer, messages(row), prepared)
+    ((variant, _),) = renderings(tokenizer, messages(row), prepared)
     assert variant[0].content == "Be kind.\n\nHi"
     assert prepared.system_merged == 1
 
