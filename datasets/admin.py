@@ -1,4 +1,5 @@
-"""Datasets for operators: to look at. They are changed on the pages of the console, where the rules are."""
+"""Datasets for operators: to look at. They are changed on the pages of the console, where the rules are. What is
+offered to every workspace (预置数据集, 通用语料) is decided here."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
-from datasets.models import Dataset, DatasetVersion, SourceFile
+from datasets.models import Dataset, DatasetVersion, SharedData, SourceFile, VersionState
 
 
 class VersionInline(admin.TabularInline):
@@ -62,3 +64,27 @@ class DatasetVersionAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+@admin.register(SharedData)
+class SharedDataAdmin(admin.ModelAdmin):
+    list_display = ("__str__", "kind", "version", "rows", "enabled", "order")
+    list_display_links = ("__str__",)
+    list_editable = ("enabled", "order")
+    list_filter = ("kind", "enabled")
+    list_select_related = ("version__dataset",)
+    search_fields = ("name_zh", "name_en", "version__uid", "version__dataset__name")
+    autocomplete_fields = ("version",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Runs name what they were trained with: version and kind of an entry stay."""
+        return ("version", "kind") if obj else ()
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "version":
+            kwargs["queryset"] = DatasetVersion.objects.filter(state=VersionState.PUBLISHED)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    @admin.display(description=_("rows"))
+    def rows(self, shared: SharedData) -> int:
+        return shared.version.row_count

@@ -1,11 +1,11 @@
-"""`manage.py make_demo`: the demo account, and tiny weights for the rows that a newcomer tries first."""
+"""`manage.py make_demo`: the demo account, shared data, and tiny weights for the rows that a newcomer tries first."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import BaseCommand, CommandError, call_command
 
 from console import demo as account
 from jobs import demo
@@ -23,6 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, architecture: list[str] | None, **options: Any) -> None:
         account.make_account()
+        call_command("make_shared", stdout=self.stdout)
         for name in architecture or demo.ARCHITECTURES:
             try:
                 directory = demo.make_weights(name)
