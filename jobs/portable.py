@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import Q
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 
@@ -31,10 +32,10 @@ from catalog.hyperparameters import HYPERPARAMETERS
 from catalog.models import BaseModel, ModelType, Offer
 from catalog.values import format_number
 from console.models import Workspace
-from datasets.models import DatasetVersion, VersionState
-from jobs.forms import typed_from
+from datasets.models import DatasetVersion, SharedData, SharedKind, VersionState
 from jobs.hyperparameter_fields import PREFIX, as_text
-from jobs.models import Run
+from jobs.models import Pool, Run
+from jobs.reading import typed_from
 
 SCHEMA = 1
 MAX_CHARACTERS = 200_000
@@ -46,8 +47,18 @@ FIELDS: dict[str, type] = {
     "description": str,
     "base_model": str,
     "method": str,
+    "incremental": bool,
+    "base_run": str,
+    "base_step": str,
+    "base_mix": float,
+    "with_corpus": bool,
+    "corpus": str,
+    "corpus_parts": float,
     "split_ratio": float,
     "test_source": str,
+    "pool": str,
+    "devices": float,
+    "idle": bool,
     "auto_publish": bool,
     "model_name": str,
 }
@@ -171,6 +182,7 @@ class _Reader:
             self._complain("type", _("must be one of %(values)s.") % {"values": ", ".join(ModelType.values)})
         self._read_hyperparameters(self._read_offer())
         self._read_sources()
+        self._check_references()
 
     def _complain(self, place: str, message: str) -> None:
         self.problems.append(f"{place}: {message}")
@@ -190,17 +202,17 @@ class _Reader:
         elif not isinstance(value, str):
             self._complain(key, _("must be a text."))
         else:
-            typed[key] = value
+            typed[key] = value.replace("\0", "")  # PostgreSQL cannot even be asked for one
 
     def _read_offer(self) -> Offer | None:
         """The offer that model and method name; complains about a model or method that is not offered."""
         name, method = self.data.get("base_model"), self.data.get("method")
-        if not isinstance(name, str):
+        if not isinstance(name, str) or "\0" in name:
             return None
         if not BaseModel.objects.filter(name=name, enabled=True).exists():
             self._complain("base_model", _("%(name)s is not offered here.") % {"name": name})
             return None
-        if not isinstance(method, str):
+        if not isinstance(method, str) or "\0" in method:
             return None
         offer = Offer.objects.filter(base_model__name=name, method=method, enabled=True).first()
         if offer is None:
@@ -252,16 +264,39 @@ class _Reader:
         elif not _is_number(rate):
             self._complain(f"{place}.sampling_rate", _("must be a number."))
         else:
+            uid = uid.replace("\0", "")
             self.reading.typed.appendlist("source", uid)
             self.reading.typed[f"rate-{uid}"] = format_number(rate)
+
+    def _check_references(self) -> None:
+        """Warns about a base run, corpus or pool that is not there, and takes it out: the form shows only
+        what can be chosen, and would drop it without a word."""
+        typed = self.reading.typed
+        runs = Run.objects.filter(job__workspace=self.workspace, uid=typed.get("base_run", ""))
+        corpora = SharedData.objects.filter(kind=SharedKind.CORPUS, enabled=True)
+        corpora = corpora.filter(version__uid=typed.get("corpus", ""))
+        pools = Pool.objects.filter(queue=typed.get("pool", ""), enabled=True)
+        for key, switch, found in (
+            ("base_run", "incremental", runs),
+            ("corpus", "with_corpus", corpora),
+            ("pool", "idle", pools),
+        ):
+            value = typed.get(key, "")
+            if not value or found.exists():
+                continue
+            message = _("%(key)s: %(value)s is not available here; it was left out.")
+            self.reading.warnings.append(message % {"key": key, "value": value})
+            for name in (key, switch):
+                typed.pop(name, None)
 
     def _check_versions(self) -> None:
         """Warns about dataset versions that cannot be chosen here, and takes them out."""
         typed = self.reading.typed
         named = {*typed.getlist("source"), *filter(None, typed.getlist("test_source"))}
-        published = DatasetVersion.objects.filter(
-            dataset__workspace=self.workspace, state=VersionState.PUBLISHED, uid__in=named
+        offered = Q(dataset__workspace=self.workspace) | Q(
+            shared__kind=SharedKind.PRESET, shared__enabled=True
         )
+        published = DatasetVersion.objects.filter(offered, state=VersionState.PUBLISHED, uid__in=named)
         known = set(published.values_list("uid", flat=True))
         names = {
             source["version"]: source.get("name")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.views import drafts, jobs, runs, wizard
+from jobs.views import compare, drafts, jobs, runs, wizard
 
 app_name = "jobs"
 urlpatterns = [
@@ -11,6 +11,8 @@ urlpatterns = [
     path("new/panel/", wizard.panel, name="panel"),
     path("new/draft/", drafts.save_draft, name="save_draft"),
     path("new/draft/discard/", drafts.discard_draft, name="discard_draft"),
+    path("compare/", compare.compare_runs, name="compare"),
+    path("compare/curves/", compare.compare_curves, name="compare_curves"),
     path("<slug:uid>/", jobs.job_detail, name="detail"),
     path("<slug:uid>/new/", wizard.new_run, name="new_run"),
     path("runs/<slug:uid>/", runs.run_detail, name="run"),

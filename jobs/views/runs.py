@@ -103,7 +103,7 @@ def run_metrics(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         }
         return render(request, "jobs/metrics.html", context)
     keys = [key for key in request.GET.get("keys", "").split(",") if key]
-    return JsonResponse(curves(run, keys, _offset(request) or 0))
+    return JsonResponse(curves(run, keys, offset(request) or 0))
 
 
 @require_GET
@@ -120,7 +120,7 @@ def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponseBase:
             raise Http404(_("This run has no log (yet).")) from None
         name = f"{run.uid}.log"
         return FileResponse(file, as_attachment=True, filename=name, content_type="text/plain; charset=utf-8")
-    after = _offset(request)
+    after = offset(request)
     piece = read_log(path, after)
     context = {"run": run, "piece": piece, "polls": run.is_active or piece.has_more, "nav": "jobs"}
     if not wants_fragment(request):
@@ -167,7 +167,7 @@ def _beside(run: Run) -> dict[str, Any]:
     }
 
 
-def _offset(request: HttpRequest) -> int | None:
+def offset(request: HttpRequest) -> int | None:
     """`?after=` as a number; None where it is missing or none."""
     after = request.GET.get("after", "")
     return int(after) if after.isascii() and after.isdigit() and len(after) < 19 else None

@@ -7,9 +7,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from catalog.models import Offer
-from jobs.forms import typed_from
 from jobs.models import Publication, Run, RunSource, RunState
 from jobs.portable import FIELDS, Unreadable, from_dict, from_text, to_dict, to_text
+from jobs.reading import typed_from
 
 CREATE = reverse("jobs:create")
 
@@ -166,3 +166,10 @@ def test_the_run_page_gives_it_away(client, run):
     assert json.loads(answer.content)["hyperparameters"]["epoch"] == 3
     assert "attachment" in answer["Content-Disposition"]
     assert "&quot;learningRate&quot;: 0.0005" in client.get(reverse("jobs:run", args=[run.uid])).text
+
+
+def test_what_is_not_there_is_told_and_left_out(workspace, base_model):
+    data = {"schema": 1, "incremental": True, "base_run": "task-none", "pool": "moon", "idle": True}
+    reading = from_dict(data, workspace)
+    assert len(reading.warnings) == 2
+    assert not set(reading.typed) & {"incremental", "base_run", "pool", "idle"}
