@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.training.picture_runs import make_models
 from tests.training.runs import ARCHITECTURES, ENVIRONMENT, PRELUDE, ROOT, ROWS, Run
 
 
@@ -27,6 +28,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"    make(Path({str(directory)!r}) / name, name, Path({str(texts)!r}), hidden=32, steps=0)\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def picture_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a tiny model of each architecture that draws or sees."""
+    directory = tmp_path_factory.mktemp("picture-models")
+    make_models(directory)
     return directory
 
 

@@ -39,18 +39,17 @@ def question(colour: str, shape: str) -> dict[str, Any]:
     return {"image": f"images/{colour}-{shape}.png", **talk}
 
 
-def make_models(directory: Path, *architectures: str) -> Path:
+def make_models(directory: Path) -> None:
     """One tiny model of each architecture in one process, random weights."""
     texts = directory / "texts.jsonl"
     texts.write_text("".join(json.dumps(question(*words)) + "\n" for words in WORDS))
     script = PRELUDE + (
         "from pathlib import Path\n"
-        "from jobs.training.tiny_images import make\n"
-        f"for name in {architectures!r}:\n"
+        "from jobs.training.tiny_images import ARCHITECTURES, make\n"
+        "for name in ARCHITECTURES:\n"
         f"    make(Path({str(directory)!r}) / name, name, Path({str(texts)!r}))\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
-    return directory
 
 
 def new_run(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.training.picture_runs import WORDS, caption, make_models, new_run, outside
+from tests.training.picture_runs import WORDS, caption, new_run, outside
 from tests.training.runs import Run, interrupt, train
 
 pytestmark = pytest.mark.training
@@ -19,20 +19,15 @@ TRAIN, HELD_OUT = [caption(*words) for words in WORDS[:10]], [caption(*words) fo
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_models(tmp_path_factory.mktemp("models"), "sdxl", "ernie_image")
-
-
-@pytest.fixture(scope="module")
-def runs(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def runs(picture_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """Every run of this module, started once; one of them was killed before."""
     folder = tmp_path_factory.mktemp("runs")
-    sdxl, ernie = models / "sdxl", models / "ernie_image"
-    torn = shutil.copytree(sdxl, models / "torn")
+    sdxl, ernie = picture_models / "sdxl", picture_models / "ernie_image"
+    torn = shutil.copytree(sdxl, folder / "torn_model")
     weights = load_file(torn / "unet" / "diffusion_pytorch_model.safetensors")
     del weights["conv_in.bias"]
     save_file(weights, torn / "unet" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
-    other = shutil.copytree(sdxl, models / "other")
+    other = shutil.copytree(sdxl, folder / "other_model")
     index = json.loads((other / "model_index.json").read_text()) | {"_class_name": "StableDiffusionPipeline"}
     (other / "model_index.json").write_text(json.dumps(index))
 
@@ -81,7 +76,7 @@ def runs(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ru
     return made
 
 
-def test_lora_trains_the_adapter_and_leaves_the_base(runs: dict[str, Run], models: Path) -> None:
+def test_lora_trains_the_adapter_and_leaves_the_base(runs: dict[str, Run], picture_models: Path) -> None:
     layers = load_file(runs["lora"].path / "output" / "pytorch_lora_weights.safetensors")
     second = [value for name, value in layers.items() if ".lora_B." in name or ".lora.up." in name]
     assert second and all(abs(value).max() > 0 for value in second)  # they start at zero
@@ -91,9 +86,9 @@ def test_lora_trains_the_adapter_and_leaves_the_base(runs: dict[str, Run], model
     assert 0 < start["trainable"] < start["total"] / 10
 
 
-def test_full_training_moves_every_tensor_and_learns(runs: dict[str, Run], models: Path) -> None:
+def test_full_training_moves_every_tensor_and_learns(runs: dict[str, Run], picture_models: Path) -> None:
     file = "transformer/diffusion_pytorch_model.safetensors"
-    before = load_file(models / "ernie_image" / file)
+    before = load_file(picture_models / "ernie_image" / file)
     after = load_file(runs["full"].path / "output" / file)
     assert before.keys() == after.keys()
     assert not [name for name in before if (before[name] == after[name]).all()]
@@ -131,7 +126,9 @@ def test_metrics_and_resolved_values_are_those_of_pictures(runs: dict[str, Run])
     assert not (run.path / "encoded").exists()
 
 
-def test_outputs_load_outside_of_the_product(runs: dict[str, Run], models: Path, tmp_path: Path) -> None:
+def test_outputs_load_outside_of_the_product(
+    runs: dict[str, Run], picture_models: Path, tmp_path: Path
+) -> None:
     seen = outside(
         f"""
 import json, numpy, torch
@@ -142,7 +139,7 @@ def draw(pipe):
                    generator=torch.Generator().manual_seed(0)).images[0]
     return numpy.asarray(picture, dtype=int)
 
-base = StableDiffusionXLPipeline.from_pretrained({str(models / "sdxl")!r})
+base = StableDiffusionXLPipeline.from_pretrained({str(picture_models / "sdxl")!r})
 before = draw(base)
 base.load_lora_weights({str(runs["lora"].path / "output")!r})
 config = next(iter(base.unet.peft_config.values()))

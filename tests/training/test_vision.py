@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from jobs.training.data import IGNORED
 from jobs.training.events import TrainingFailure
 from jobs.training.picture_rows import prepare_pictures
-from tests.training.picture_runs import WORDS, make_models, new_run, outside, question
+from jobs.training.rows import IGNORED
+from tests.training.picture_runs import WORDS, new_run, outside, question
 from tests.training.runs import Run, conversation, train
 
 pytestmark = pytest.mark.training
@@ -22,8 +22,8 @@ PICTURE = ROWS[0]["image"]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_models(tmp_path_factory.mktemp("models"), "llava_next") / "llava_next"
+def model(picture_models: Path) -> Path:
+    return picture_models / "llava_next"
 
 
 @pytest.fixture(scope="module")
