@@ -11,40 +11,30 @@ moment:
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import chain
-from time import monotonic
-from typing import IO, Any
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-import msgspec
 from django.core.files import File
 from django.core.files.storage import default_storage
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from datasets.formats import FORMATS, detect
-from datasets.formats.base import Format, RowError, cut, turns
-from datasets.models import DatasetVersion, SourceFile, VersionState
-from datasets.problems import Problem, error_count, excerpt
-from datasets.reading import Record, Unreadable, records
-from datasets.storage import seekable
+from datasets.models import Dataset, DatasetVersion, VersionState
+from datasets.problems import Problem, error_count
+from datasets.results import Result
 
 logger = logging.getLogger(__name__)
 
 STALE_SECONDS = 30
 HEARTBEAT_SECONDS = 5
-PROGRESS_SECONDS = 1
-KEPT_PROBLEMS = 1000
-# Records, and bytes of the file, that the format is told from.
-HEAD_RECORDS = 50
-HEAD_BYTES = 8 * 1024 * 1024
 
 
 class _ClaimLost(Exception):
@@ -72,10 +62,15 @@ def run_import(version_id: int) -> bool:
     if version is None:
         return False
     try:
-        with _heartbeat(version), tempfile.TemporaryFile() as file:
-            result = _Result(version, file)
-            result.read_files()
-            result.publish()
+        with (
+            _heartbeat(version),
+            tempfile.TemporaryFile() as file,
+            tempfile.TemporaryDirectory(prefix="jingtiao-import-") as directory,
+        ):
+            report = partial(_report, version)
+            result = Result(version, file, Path(directory), _fixed_row_type(version), report)
+            result.read()
+            _publish(version, result)
     except _ClaimLost:
         logger.info("import of %s: another worker has it", version.uid)
         return False
@@ -112,6 +107,12 @@ def _mine(version: DatasetVersion) -> Any:
     )
 
 
+def _report(version: DatasetVersion, progress: int) -> None:
+    """Saves how far the import is; raises _ClaimLost."""
+    if not _mine(version).update(progress=progress, import_heartbeat_at=Now()):
+        raise _ClaimLost
+
+
 @contextmanager
 def _heartbeat(version: DatasetVersion) -> Iterator[None]:
     """Keeps the claim while the storage takes or gives a large file, which can take longer than the claim lasts.
@@ -139,161 +140,60 @@ def _heartbeat(version: DatasetVersion) -> Iterator[None]:
         thread.join()
 
 
-class _Result:
-    """What the import of one version has found so far."""
-
-    def __init__(self, version: DatasetVersion, file: IO[bytes]) -> None:
-        self.version = version
-        self.file = file
-        self.hash = hashlib.sha256()
-        self.format: Format | None = FORMATS.get(version.format)
-        self.chosen = self.format is not None
-        self.rows = 0
-        self.turns = 0
-        self.characters = 0
-        self.problems: list[Problem] = []
-        self.kinds: dict[str, int] = {}
-        # Bytes of the files that are done.
-        self.passed = 0
-        self.reported_at = monotonic()
-
-    def read_files(self) -> None:
-        """Reads every source file; raises _ClaimLost."""
-        for source in self.version.files.all():
-            try:
-                with seekable(source.path) as file:
-                    self._read_file(source, file)
-            except FileNotFoundError:
-                self._problem(source, "file_missing")
-            self.passed += source.size
-            self._report(self.passed)
-
-    def _read_file(self, source: SourceFile, file: IO[bytes]) -> None:
-        stream = records(file, source.name)
-        head = []
-        for item in stream:
-            head.append(item)
-            if len(head) >= HEAD_RECORDS or item.end > HEAD_BYTES:
-                break
-        if not head:
-            self._problem(source, "no_rows")
-            return
-        if not self._settle_format(source, [item.value for item in head if isinstance(item, Record)]):
-            # What is broken is still said line by line; the rest has no format to be judged by.
-            for item in head:
-                if isinstance(item, Unreadable):
-                    self._unreadable(source, item)
-            return
-        for item in chain(head, stream):
-            if isinstance(item, Unreadable):
-                self._unreadable(source, item)
-            else:
-                self._record(source, item)
-            if monotonic() - self.reported_at > PROGRESS_SECONDS:
-                self._report(min(self.passed + item.end, self.passed + source.size))
-
-    def _settle_format(self, source: SourceFile, head: list[Any]) -> bool:
-        """Finds the format by the first file's head, unless the user chose one; False if a file has another."""
-        if self.chosen:
-            return True
-        if not head:
-            return self.format is not None
-        found = detect(head)
-        if self.format is None:
-            self.format = found
-        if found is None:
-            self._problem(source, "unknown_format")
-        elif found is not self.format:
-            params = {"found": found.key, "expected": self.format.key if self.format else ""}
-            self._problem(source, "other_format", params)
-        return found is not None and found is self.format
-
-    def _record(self, source: SourceFile, record: Record) -> None:
-        assert self.format is not None
-        try:
-            row = self.format.row(record.value)
-            had = cut(row)
-            line = msgspec.json.encode(row)
-        except RowError as error:
-            self._problem(source, error.kind, error.params, record, error.field)
-            return
-        except UnicodeEncodeError:
-            self._problem(source, "surrogate", None, record)
-            return
-        if (kept := turns(row)) < had:
-            self._problem(source, "turns_cut", {"turns": had, "limit": kept}, record)
-        line += b"\n"
-        self.file.write(line)
-        self.hash.update(line)
-        self.rows += 1
-        self.turns += kept
-        self.characters += sum(len(message["content"]) for message in row["messages"])
-
-    def _unreadable(self, source: SourceFile, item: Unreadable) -> None:
-        self._problem(source, item.kind, item.params, item)
-
-    def _problem(
-        self,
-        source: SourceFile,
-        kind: str,
-        params: dict[str, Any] | None = None,
-        at: Record | Unreadable | None = None,
-        field: str = "",
-    ) -> None:
-        self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        if len(self.problems) >= KEPT_PROBLEMS:
-            return
-        self.problems.append(
-            Problem(
-                file=source.name,
-                line=at.line if at else None,
-                row=at.row if at else None,
-                field=field,
-                kind=kind,
-                params={name: _storable(value) for name, value in (params or {}).items()},
-                excerpt=_storable(excerpt(at.text)) if at else "",
-            )
-        )
-
-    def _report(self, progress: int) -> None:
-        """Saves how far the import is; raises _ClaimLost."""
-        self.reported_at = monotonic()
-        if not _mine(self.version).update(progress=progress, import_heartbeat_at=Now()):
-            raise _ClaimLost
-
-    def publish(self) -> None:
-        """Stores the rows and makes the result visible; raises _ClaimLost."""
-        version, path = self.version, ""
-        if self.rows:
-            self.file.seek(0)
-            wanted = f"datasets/{version.uid}/rows-{version.import_attempt}.jsonl"
-            path = default_storage.save(wanted, File(self.file))
-        ended = _mine(version).update(
-            state=VersionState.FAILED if error_count(self.kinds) else VersionState.DRAFT,
-            format=self.format.key if self.format else version.format,
-            row_count=self.rows,
-            turn_count=self.turns,
-            character_count=self.characters,
-            content_hash=self.hash.hexdigest() if self.rows else "",
-            rows_path=path,
-            progress=F("size"),
-            problem_count=sum(self.kinds.values()),
-            problems=self.problems,
-            problem_kinds=self.kinds,
-            import_heartbeat_at=Now(),
-        )
-        if not ended:
-            if path:
-                default_storage.delete(path)
-            raise _ClaimLost
-        _remove_other_rows(version, path)
+def _publish(version: DatasetVersion, result: Result) -> None:
+    """Stores the rows and makes the result visible; raises _ClaimLost."""
+    path = ""
+    if result.rows:
+        result.file.seek(0)
+        wanted = f"datasets/{version.uid}/rows-{version.import_attempt}.jsonl"
+        path = default_storage.save(wanted, File(result.file))
+    try:
+        with transaction.atomic():
+            _end(version, result, path)
+    except _ClaimLost:
+        if path:
+            default_storage.delete(path)
+        raise
 
 
-def _storable(value: Any) -> Any:
-    """PostgreSQL keeps no NUL and no half characters in JSON."""
-    if not isinstance(value, str):
-        return value
-    return value.replace("\0", " ").encode("utf-8", "replace").decode()
+def _end(version: DatasetVersion, result: Result, path: str) -> None:
+    """The one change that makes the result visible; raises _ClaimLost."""
+    dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    row_type = result.format.row_type if result.format else ""
+    if result.rows and row_type != dataset.row_type:
+        if _fixed_row_type(version):
+            # Another version of the dataset was imported meanwhile.
+            params = {"found": result.format.key if result.format else "", "kind": dataset.row_type}
+            result.refuse("other_kind", params)
+            path = ""
+        else:
+            dataset.row_type = row_type
+            dataset.save(update_fields=["row_type"])
+    ended = _mine(version).update(
+        state=VersionState.FAILED if error_count(result.kinds) else VersionState.DRAFT,
+        format=result.format.key if result.format else version.format,
+        row_count=result.rows,
+        turn_count=result.turns,
+        character_count=result.characters,
+        content_hash=result.hash.hexdigest() if result.rows else "",
+        rows_path=path,
+        progress=F("size"),
+        problem_count=sum(result.kinds.values()),
+        problems=result.problems,
+        problem_kinds=result.kinds,
+        import_heartbeat_at=Now(),
+    )
+    if not ended:
+        raise _ClaimLost
+    # Within the transaction: its lock keeps a new upload from being imported while files are removed.
+    _remove_other_rows(version, path)
+    result.shelf.remove_others()
+
+
+def _fixed_row_type(version: DatasetVersion) -> str:
+    """The kind of rows that the version must have: that of the dataset's other versions; "" without any."""
+    others = version.dataset.versions.exclude(pk=version.pk).filter(row_count__gt=0)
+    return version.dataset.row_type if others.exists() else ""
 
 
 def _remove_other_rows(version: DatasetVersion, path: str) -> None:

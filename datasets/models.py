@@ -19,6 +19,10 @@ class RowType(models.TextChoices):
     MESSAGES = "messages", _("Conversations")
     IMAGE_CAPTION = "image_caption", _("Images with descriptions")
     IMAGE_MESSAGES = "image_messages", _("Images with conversations")
+    PREFERENCE = "preference", _("Preferences (DPO)")
+    BINARY_PREFERENCE = "binary_preference", _("Judged replies (KTO)")
+    RANKED = "ranked", _("Sorted responses")
+    TEXT = "text", _("Plain text")
 
 
 class Dataset(models.Model):
@@ -140,6 +144,8 @@ class SourceFile(models.Model):
     name = models.CharField(_("file"), max_length=255)
     path = models.CharField(_("path"), max_length=300)
     size = models.PositiveBigIntegerField(_("size"))
+    # What its texts are written in, as Python names it; blank: UTF-8, as asked for.
+    encoding = models.CharField(_("encoding"), max_length=20, blank=True)
 
     class Meta:
         ordering = ("pk",)

@@ -90,6 +90,121 @@ KINDS: dict[str, Kind] = {
     ),
     "nul_character": Kind(_("NUL character"), _("The text contains a NUL character (\\u0000).")),
     # The file as a whole.
+    "wrong_extension": Kind(
+        _("Wrong file name"),
+        _(
+            "The name ends in %(suffix)s, but the file is %(found)s. Save it as what it is, or give it the right name."
+        ),
+        spoils_file=True,
+    ),
+    "other_encoding": Kind(
+        _("Not UTF-8"),
+        _("This file is written in %(encoding)s, not in UTF-8. It can be read in that encoding."),
+        spoils_file=True,
+    ),
+    "encoding_failed": Kind(
+        _("Not in this encoding"),
+        _("The file is not %(encoding)s from about byte %(byte)s on. Save it as UTF-8."),
+        spoils_file=True,
+    ),
+    "rows_too_large": Kind(
+        _("Too much data"),
+        _("The rows take more than %(limit)s GB. Divide them into several datasets."),
+        spoils_file=True,
+    ),
+    "ignored_file": Kind(
+        _("File not used"),
+        _("This file of the archive is neither data nor a picture; it was left out."),
+        WARNING,
+    ),
+    # Archives.
+    "archive_broken": Kind(
+        _("Broken archive"),
+        _("The archive is damaged or incomplete (%(detail)s). Nothing was taken from it."),
+        spoils_file=True,
+    ),
+    "archive_bomb": Kind(
+        _("Archive unpacks to too much"),
+        _("The archive claims to unpack to more than %(ratio)s times its size. Nothing was taken from it."),
+        spoils_file=True,
+    ),
+    "archive_too_large": Kind(
+        _("Archive unpacks to too much"),
+        _("The archives unpack to more than %(limit)s GB. Nothing was taken from this one."),
+        spoils_file=True,
+    ),
+    "archive_too_many": Kind(
+        _("Too many files"), _("An archive may hold at most %(limit)s files."), spoils_file=True
+    ),
+    "archive_unsafe_name": Kind(
+        _("Path leads out of the archive"),
+        _("The archive holds the path “%(name)s”, which leads out of it. Nothing was taken from it."),
+        spoils_file=True,
+    ),
+    "archive_same_name": Kind(
+        _("Name given twice"),
+        _("The archive holds “%(name)s” twice. Nothing was taken from it."),
+        spoils_file=True,
+    ),
+    "archive_link": Kind(
+        _("Link in the archive"),
+        _("“%(name)s” is a link or a device, not a file. Nothing was taken from the archive."),
+        spoils_file=True,
+    ),
+    "archive_encrypted": Kind(
+        _("Encrypted archive"), _("The archive asks for a password. Pack it without one."), spoils_file=True
+    ),
+    "archive_method": Kind(
+        _("Unusual compression"), _("The archive is packed in a way other than deflate."), spoils_file=True
+    ),
+    "archive_nested": Kind(
+        _("Archive within an archive"), _("Archives within archives are not unpacked."), spoils_file=True
+    ),
+    # Tables.
+    "no_header": Kind(
+        _("No column names"),
+        _("The first row must name the columns, for example prompt and response."),
+        spoils_file=True,
+    ),
+    "csv_broken": Kind(
+        _("Broken CSV"),
+        _("The CSV breaks here: %(detail)s. Nothing after it could be read."),
+        spoils_file=True,
+    ),
+    "too_many_cells": Kind(
+        _("Too many cells"),
+        _(
+            "The row has %(cells)s cells, the table %(columns)s columns. Texts with a comma need quotation marks."
+        ),
+    ),
+    "xlsx_broken": Kind(
+        _("Broken spreadsheet"), _("This is no readable .xlsx file: %(detail)s."), spoils_file=True
+    ),
+    "xlsx_too_large": Kind(
+        _("Spreadsheet too large"),
+        _("The spreadsheet unpacks to more than %(limit)s MB, or suspiciously far. Save it as CSV."),
+        spoils_file=True,
+    ),
+    "formula": Kind(
+        _("Formula"), _("The row holds a formula. Replace formulas by their values (paste as values).")
+    ),
+    "other_sheets": Kind(
+        _("Other worksheets"),
+        _("Only the first worksheet, “%(used)s”, was read; the file has %(count)s more."),
+        WARNING,
+    ),
+    "parquet_broken": Kind(
+        _("Broken Parquet file"),
+        _("The Parquet file cannot be read from here on: %(detail)s."),
+        spoils_file=True,
+    ),
+    "formula_like": Kind(
+        _("Text like a formula"),
+        _(
+            "A text starts like a formula. It stays a text here; be careful when you open it in a spreadsheet."
+        ),
+        WARNING,
+    ),
     "no_rows": Kind(_("No data"), _("The file has no rows."), spoils_file=True),
     "file_missing": Kind(
         _("File missing"),
@@ -105,6 +220,13 @@ KINDS: dict[str, Kind] = {
         _("Another format"),
         _(
             "This file looks like %(found)s, but the version is read as %(expected)s. Upload one format a time."
+        ),
+        spoils_file=True,
+    ),
+    "other_kind": Kind(
+        _("Another kind of data"),
+        _(
+            "These are rows of “%(found)s”, but the dataset's other versions hold “%(kind)s”. Create another dataset."
         ),
         spoils_file=True,
     ),
@@ -150,6 +272,83 @@ KINDS: dict[str, Kind] = {
     "nothing_to_learn": Kind(
         _("Nothing to learn"), _("Every reply has weight 0, so that nothing is learned from this row.")
     ),
+    "no_question": Kind(_("No question"), _("Before the replies a question of the user is needed.")),
+    "too_many_turns": Kind(
+        _("Too many turns"), _("The row has %(turns)s turns; at most %(limit)s can be compared.")
+    ),
+    "same_replies": Kind(
+        _("Same reply twice"),
+        _("The chosen and the rejected reply are the same; nothing can be learned from that."),
+    ),
+    "not_a_reply": Kind(_("Not a reply"), _("Expected a reply of the assistant, found the role “%(role)s”.")),
+    "questions_differ": Kind(
+        _("Different questions"),
+        _("The chosen and the rejected conversation must be the same up to their last message."),
+    ),
+    "one_of_two": Kind(
+        _("Chosen or rejected"), _("The last turn needs either chosen or rejected, not both.")
+    ),
+    "scores_differ": Kind(
+        _("Scores do not fit"),
+        _(
+            "Two or more replies are needed, and a score for each; found %(replies)s replies and %(scores)s scores."
+        ),
+    ),
+    # Pictures.
+    "picture_missing": Kind(
+        _("Picture missing"), _("There is no picture “%(name)s” among the uploaded files.")
+    ),
+    "picture_ambiguous": Kind(
+        _("Several pictures of that name"),
+        _("Several of the uploaded pictures could be “%(name)s”. Write its whole path in the archive."),
+    ),
+    "picture_address": Kind(
+        _("Picture on the internet"),
+        _("Pictures are not fetched from addresses. Put the picture into the archive and write its path."),
+    ),
+    "picture_data_url": Kind(
+        _("Broken data URL"), _("The picture in the row is not written as data:image/…;base64,….")
+    ),
+    "picture_unknown": Kind(
+        _("Not a picture"), _("This is no JPEG, PNG, WebP or BMP picture, whatever its name says.")
+    ),
+    "picture_broken": Kind(_("Broken picture"), _("The picture cannot be decoded: %(detail)s.")),
+    "picture_animated": Kind(
+        _("Animated picture"), _("The picture is animated; only still pictures are used.")
+    ),
+    "picture_too_large": Kind(_("Picture too large"), _("A picture file may have at most %(limit)s MB.")),
+    "picture_too_many_pixels": Kind(
+        _("Too many pixels"), _("A picture may have at most %(limit)s million pixels.")
+    ),
+    "several_pictures": Kind(
+        _("More than one picture"), _("The row has %(count)s pictures; exactly one can be used.")
+    ),
+    "several_marks": Kind(
+        _("More than one picture"),
+        _("The row marks the place of a picture %(count)s times; exactly one can be used."),
+    ),
+    "mark_not_first": Kind(
+        _("Picture not in the first question"),
+        _("The mark of the picture must stand in the first question of the user."),
+    ),
+    "no_caption": Kind(
+        _("Picture without description"),
+        _("There is no file of the same name (.json or .txt) that describes the picture."),
+    ),
+    "caption_too_long": Kind(_("Description too long"), _("A description may have at most 64 KB.")),
+    "picture_unused": Kind(_("Picture not used"), _("No row names this picture; it was left out."), WARNING),
+    # Worth a second look.
+    "duplicate": Kind(_("Duplicate row"), _("The same row came before."), WARNING),
+    "phone_number": Kind(_("Phone number"), _("The row may hold a mobile phone number."), WARNING),
+    "identity_number": Kind(_("Identity number"), _("The row may hold an identity card number."), WARNING),
+    "email_address": Kind(_("E-mail address"), _("The row may hold an e-mail address."), WARNING),
+    "mixed_languages": Kind(
+        _("Question and reply in different languages"),
+        _(
+            "The question is mostly in one script, the reply in another. For translations that is as it should be."
+        ),
+        WARNING,
+    ),
     "turns_cut": Kind(
         _("Turns cut"),
         _("The row has %(turns)s turns; only the first %(limit)s are kept."),
@@ -174,11 +373,15 @@ def json_type(value: object) -> str:
 def message(problem: Problem) -> str:
     """Returns the sentence for one problem in the active language."""
     # Not at the top: the formats import this module.
+    from datasets.encodings import ENCODINGS
     from datasets.formats import FORMATS
+    from datasets.models import RowType
 
-    words = TYPES | {key: format_.label for key, format_ in FORMATS.items()}
+    words = TYPES | {key: format_.label for key, format_ in FORMATS.items()} | dict(RowType.choices)
     params = dict(problem["params"])
-    for name in ("expected", "found"):
+    if params.get("encoding") in ENCODINGS:
+        params["encoding"] = ENCODINGS[params["encoding"]]
+    for name in ("expected", "found", "kind"):
         if params.get(name) in words:
             params[name] = words[params[name]]
     return str(KINDS[problem["kind"]].message) % params

@@ -20,11 +20,12 @@ CHUNK_BYTES = 256 * 1024
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """A decoded record: `line` of its first character, from 1; `row` its number in an array, from 1, else None.
 
-    `end` counts the bytes of the file that were read for it (a little more where they are read in chunks).
+    `end` counts the bytes of the file that were read for it (a little more where they are read in chunks). `hint` is
+    a kind of datasets.problems.KINDS that only warns, `file` another file than the one that is read.
     """
 
     value: Any
@@ -32,9 +33,11 @@ class Record:
     line: int
     row: int | None
     end: int
+    hint: str = ""
+    file: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A record (or the rest of a file) that is no JSON: a kind of datasets.problems.KINDS with its params."""
 
@@ -44,6 +47,7 @@ class Unreadable:
     end: int
     text: str = ""
     params: dict[str, Any] = field(default_factory=dict)
+    file: str = ""
 
 
 class _Refused(ValueError):

@@ -19,23 +19,29 @@ class Alpaca(base.Format):
     sample = "alpaca.json"
 
     def recognises(self, record: Any) -> bool:
-        return isinstance(record, dict) and "instruction" in record
+        return isinstance(record, dict) and "instruction" in record and not base.has_other_data(record)
 
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")
         base.refuse_other_data(record)
-        conversation = base.Conversation()
-        if system := base.optional_text(record, "system"):
-            conversation.system(system, "system")
-        history = record.get("history")
-        for number, turn in enumerate(base.expect([] if history is None else history, "array", "history")):
-            field = f"history[{number}]"
-            if len(base.expect(turn, "array", field)) != 2:
-                raise base.RowError(field, "not_a_pair")
-            conversation.user(turn[0], f"{field}[0]")
-            conversation.assistant(turn[1], f"{field}[1]")
-        instruction = base.expect(base.required(record, "instruction"), "string", "instruction")
-        parts = [part for part in (instruction, base.optional_text(record, "input")) if part.strip()]
-        conversation.user("\n".join(parts), "instruction")
+        conversation = question(record)
         conversation.assistant(base.required(record, "output"), "output")
         return conversation.row("")
+
+
+def question(record: dict[str, Any]) -> base.Conversation:
+    """Reads everything before the output; raises RowError."""
+    conversation = base.Conversation()
+    if system := base.optional_text(record, "system"):
+        conversation.system(system, "system")
+    history = record.get("history")
+    for number, turn in enumerate(base.expect([] if history is None else history, "array", "history")):
+        field = f"history[{number}]"
+        if len(base.expect(turn, "array", field)) != 2:
+            raise base.RowError(field, "not_a_pair")
+        conversation.user(turn[0], f"{field}[0]")
+        conversation.assistant(turn[1], f"{field}[1]")
+    instruction = base.expect(base.required(record, "instruction"), "string", "instruction")
+    parts = [part for part in (instruction, base.optional_text(record, "input")) if part.strip()]
+    conversation.user("\n".join(parts), "instruction")
+    return conversation

@@ -1,11 +1,23 @@
-"""The contract of a dataset format, and what all formats of conversations share.
+"""The contract of a dataset format, and what the formats share.
 
-A format turns one record of a file (decoded JSON) into one canonical row:
+A format turns one record of a file (decoded JSON, a line of a table) into one canonical row. What a row looks like
+depends on its RowType alone:
 
-    {"messages": [{"role": "system" | "user" | "assistant", "content": "…", "weight": 0}, …]}
+    messages           {"messages": [{"role": "system" | "user" | "assistant", "content": "…", "weight": 0}, …]}
+    image_caption      {"image": "images/<name>", "prompt": "…"}
+    image_messages     {"image": "images/<name>", "messages": […]}
+    preference         {"messages": […], "chosen": "…", "rejected": "…"}
+    binary_preference  {"messages": […], "completion": "…", "label": true | false}
+    ranked             {"messages": […], "responses": [{"content": "…", "score": 2}, …]}
+    text               {"text": "…"}
 
-An optional system message, then user and assistant in turn, an assistant message at the end. `weight` stands
-only on assistant messages and only when given: 0 keeps the reply as context, but nothing is learned from it.
+A conversation has an optional system message, then user and assistant in turn, and ends with an assistant message.
+`weight` stands only on assistant messages and only when given: 0 keeps the reply as context, but nothing is
+learned from it. In image_messages the content of the first user message holds the mark <image> exactly once, and
+no other message does. In the three types of preferences `messages` is the question: it ends with a user message.
+
+A format gives `image` as the record refers to it: a path among the uploaded files, a data URL, or the bytes. The
+import puts the stored picture (datasets/pictures.py) in its place.
 """
 
 from __future__ import annotations
@@ -40,7 +52,7 @@ class RowError(Exception):
 
 
 class Format(ABC):
-    """One way in which conversations are written down."""
+    """One way in which rows are written down."""
 
     key: ClassVar[str]
     label: ClassVar[Promise | str]
@@ -111,7 +123,7 @@ class Conversation:
         return joins
 
     def row(self, field: str) -> Row:
-        """Returns the canonical row; raises RowError for a conversation that teaches nothing."""
+        """Returns the canonical row of a conversation; raises RowError for one that teaches nothing."""
         if not self.messages or self.messages[-1]["role"] != "assistant":
             raise RowError(field, "unlabelled")
         replies = [message for message in self.messages if message["role"] == "assistant"]
@@ -119,19 +131,38 @@ class Conversation:
             raise RowError(field, "nothing_to_learn")
         return {"messages": self.messages}
 
+    def question(self, field: str) -> list[Message]:
+        """Returns the messages before the replies that are compared; raises RowError."""
+        if not self.messages or self.messages[-1]["role"] != "user":
+            raise RowError(field, "no_question")
+        replies = sum(message["role"] == "assistant" for message in self.messages)
+        if replies >= MAX_TURNS:
+            # Cutting a question's start or end would change what the replies answer.
+            raise RowError(field, "too_many_turns", turns=replies + 1, limit=MAX_TURNS)
+        return self.messages
+
 
 def turns(row: Row) -> int:
-    """The number of replies in a canonical row."""
-    return sum(message["role"] == "assistant" for message in row["messages"])
+    """The number of replies in a canonical row; replies that are compared with each other count once."""
+    replies = sum(message["role"] == "assistant" for message in row.get("messages", ()))
+    return replies + ("chosen" in row or "completion" in row or "responses" in row)
 
 
 def cut(row: Row) -> int:
-    """Shortens a row to MAX_TURNS turns in place; returns how many it had."""
+    """Shortens a conversation to MAX_TURNS turns in place; returns how many it had."""
     had = turns(row)
     if had > MAX_TURNS:
         offset = 1 if row["messages"][0]["role"] == "system" else 0
         del row["messages"][offset + 2 * MAX_TURNS :]
     return had
+
+
+def texts(row: Row) -> list[str]:
+    """All that somebody wrote in a canonical row."""
+    found = [message["content"] for message in row.get("messages", ())]
+    found += [row[key] for key in ("prompt", "chosen", "rejected", "completion", "text") if key in row]
+    found += [response["content"] for response in row.get("responses", ())]
+    return found
 
 
 def expect(value: Any, expected: str, field: str) -> Any:
@@ -182,12 +213,23 @@ def join(field: str, key: str) -> str:
     return f"{field}.{key}" if field else key
 
 
+# Keys that make a record something else than a conversation to learn by heart.
+_PREFERENCES = ("chosen", "rejected", "label", "kto_tag", "score")
+_PICTURES = ("images", "image", "videos", "audios")
+
+
+def has_other_data(record: dict[str, Any]) -> str:
+    """The first key of preference data or of pictures, "" where there is none."""
+    for key in _PREFERENCES:
+        # A label or score that is a text or number is somebody's category and does no harm.
+        if key in record and (key not in ("label", "score") or isinstance(record[key], bool | list)):
+            return key
+    return next((key for key in _PICTURES if record.get(key)), "")
+
+
 def refuse_other_data(record: dict[str, Any]) -> None:
     """Raises RowError for preference data and for rows with pictures: they have the same shape otherwise."""
-    for key in ("chosen", "rejected", "label", "kto_tag"):
-        # A label that is a text or number is somebody's category and does no harm.
-        if key in record and (key != "label" or isinstance(record[key], bool)):
-            raise RowError(key, "preference_row", key=key)
-    for key in ("images", "image", "videos", "audios"):
-        if record.get(key):
+    if key := has_other_data(record):
+        if key in _PICTURES:
             raise RowError(key, "image_row")
+        raise RowError(key, "preference_row", key=key)

@@ -23,24 +23,29 @@ class Messages(base.Format):
     sample = "messages.jsonl"
 
     def recognises(self, record: Any) -> bool:
-        return isinstance(record, dict) and "messages" in record
+        return isinstance(record, dict) and "messages" in record and not base.has_other_data(record)
 
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")
         base.refuse_other_data(record)
-        messages = base.expect(base.required(record, "messages"), "array", "messages")
-        if not messages:
-            raise base.RowError("messages", "empty_list")
-        conversation = base.Conversation()
-        tools = record.get("tools") or record.get("functions")
-        for number, message in enumerate(messages):
-            field = f"messages[{number}]"
-            base.expect(message, "object", field)
-            role = base.expect(base.required(message, "role", field), "string", f"{field}.role")
-            if number == 0 and tools and role not in ("system", "developer"):
-                conversation.system(with_tools("", tools, "tools"), "tools")
-            _add(conversation, message, role, field, tools if number == 0 else None)
-        return conversation.row("messages")
+        return conversation(record).row("messages")
+
+
+def conversation(record: dict[str, Any]) -> base.Conversation:
+    """Reads the messages of a record, and the tools beside them; raises RowError."""
+    messages = base.expect(base.required(record, "messages"), "array", "messages")
+    if not messages:
+        raise base.RowError("messages", "empty_list")
+    conversation = base.Conversation()
+    tools = record.get("tools") or record.get("functions")
+    for number, message in enumerate(messages):
+        field = f"messages[{number}]"
+        base.expect(message, "object", field)
+        role = base.expect(base.required(message, "role", field), "string", f"{field}.role")
+        if number == 0 and tools and role not in ("system", "developer"):
+            conversation.system(with_tools("", tools, "tools"), "tools")
+        _add(conversation, message, role, field, tools if number == 0 else None)
+    return conversation
 
 
 def _add(conversation: base.Conversation, message: dict[str, Any], role: str, field: str, tools: Any) -> None:

@@ -19,8 +19,15 @@ class PromptResponse(base.Format):
     sample = "prompt_response.jsonl"
 
     def recognises(self, record: Any) -> bool:
-        first = record[0] if isinstance(record, list) and record else record
-        return isinstance(first, dict) and "prompt" in first
+        turns = record if isinstance(record, list) and record else [record]
+        first, last = turns[0], turns[-1]
+        return (
+            isinstance(first, dict)
+            and "prompt" in first
+            and isinstance(last, dict)
+            and not base.has_other_data(first)
+            and not base.has_other_data(last)
+        )
 
     def row(self, record: Any) -> base.Row:
         if isinstance(record, dict):

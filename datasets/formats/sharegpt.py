@@ -25,27 +25,32 @@ class ShareGpt(base.Format):
     sample = "sharegpt.json"
 
     def recognises(self, record: Any) -> bool:
-        return isinstance(record, dict) and "conversations" in record
+        return isinstance(record, dict) and "conversations" in record and not base.has_other_data(record)
 
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")
         base.refuse_other_data(record)
-        messages = base.expect(base.required(record, "conversations"), "array", "conversations")
-        system, place = base.optional_text(record, "system"), "system"
-        start = 0
-        if messages and isinstance(messages[0], dict) and messages[0].get("from") == "system":
-            if system:
-                raise base.RowError("conversations[0]", "system_not_first")
-            start, place = 1, "conversations[0].value"
-            system = base.optional_text(messages[0], "value", "conversations[0]")
-        conversation = base.Conversation()
-        if system := with_tools(system, record.get("tools"), "tools"):
-            conversation.system(system, place)
-        if len(messages) == start:
-            raise base.RowError("conversations", "empty_list")
-        for number, message in enumerate(messages[start:], start):
-            _add(conversation, message, f"conversations[{number}]")
-        return conversation.row("conversations")
+        return conversation(record).row("conversations")
+
+
+def conversation(record: dict[str, Any]) -> base.Conversation:
+    """Reads the conversation of a record, with system and tools beside it; raises RowError."""
+    messages = base.expect(base.required(record, "conversations"), "array", "conversations")
+    system, place = base.optional_text(record, "system"), "system"
+    start = 0
+    if messages and isinstance(messages[0], dict) and messages[0].get("from") == "system":
+        if system:
+            raise base.RowError("conversations[0]", "system_not_first")
+        start, place = 1, "conversations[0].value"
+        system = base.optional_text(messages[0], "value", "conversations[0]")
+    conversation = base.Conversation()
+    if system := with_tools(system, record.get("tools"), "tools"):
+        conversation.system(system, place)
+    if len(messages) == start:
+        raise base.RowError("conversations", "empty_list")
+    for number, message in enumerate(messages[start:], start):
+        _add(conversation, message, f"conversations[{number}]")
+    return conversation
 
 
 def _add(conversation: base.Conversation, message: Any, field: str) -> None:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from datasets.formats import FORMATS, detect
-from datasets.formats.base import MAX_TURNS, SAMPLES, Conversation, RowError, cut, turns
+from datasets.formats.base import MAX_TURNS, SAMPLES, Conversation, RowError, cut, texts, turns
+from datasets.models import RowType
 from datasets.problems import KINDS, TYPES
 from datasets.reading import Record, records
 
@@ -20,13 +21,30 @@ def format_(request):
     return request.param
 
 
-def test_it_reads_its_sample_into_alternating_roles(format_) -> None:
+KEYS = {
+    RowType.MESSAGES: {"messages"},
+    RowType.IMAGE_CAPTION: {"image", "prompt"},
+    RowType.IMAGE_MESSAGES: {"image", "messages"},
+    RowType.PREFERENCE: {"messages", "chosen", "rejected"},
+    RowType.BINARY_PREFERENCE: {"messages", "completion", "label"},
+    RowType.RANKED: {"messages", "responses"},
+    RowType.TEXT: {"text"},
+}
+
+
+def test_it_reads_its_sample_into_rows_of_its_type(format_) -> None:
     rows = [format_.row(record.value) for record in read_sample(format_)]
-    assert rows
+    assert len(rows) >= 2
     for row in rows:
-        roles = [message["role"] for message in row["messages"] if message["role"] != "system"]
-        assert roles == ["user", "assistant"] * (len(roles) // 2)
-        assert all(message["content"].strip() for message in row["messages"])
+        assert set(row) == KEYS[format_.row_type]
+        assert all(text.strip() for text in texts(row))
+        roles = [message["role"] for message in row.get("messages", ()) if message["role"] != "system"]
+        expected = ["user", "assistant"] * len(roles)
+        assert roles == expected[: len(roles)]
+
+
+def test_every_kind_of_rows_has_a_format() -> None:
+    assert {format_.row_type for format_ in FORMATS.values()} == set(RowType)
 
 
 def test_it_is_detected_from_its_sample(format_) -> None:
@@ -34,7 +52,7 @@ def test_it_is_detected_from_its_sample(format_) -> None:
 
 
 def test_nothing_is_detected_in_strange_data() -> None:
-    assert detect([{"text": "a"}, 3, None, [[]], []]) is None
+    assert detect([{"words": "a"}, 3, None, [[]], []]) is None
 
 
 def test_most_of_the_head_decides() -> None:

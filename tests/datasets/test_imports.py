@@ -9,7 +9,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils import timezone
 
-from datasets import imports
+from datasets import imports, results
 from datasets.imports import run_import, stale_imports
 from datasets.models import DatasetVersion, VersionState
 from datasets.rows import iter_rows, page_of_rows
@@ -29,7 +29,7 @@ def imported(version: DatasetVersion) -> DatasetVersion:
 
 def test_good_data_end_as_a_counted_draft(waiting) -> None:
     two_turns = '[{"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d"}]'
-    version = imported(waiting(a__jsonl=f"{GOOD}\n{two_turns}\n", b__jsonl=GOOD))
+    version = imported(waiting(a__jsonl=f"{GOOD}\n{two_turns}\n", b__jsonl=GOOD[:-2] + ', "weight": 1}]'))
     assert (version.state, version.format) == (VersionState.DRAFT, "prompt_response")
     assert (version.row_count, version.turn_count, version.character_count) == (3, 4, 5 + 4 + 5)
     assert (version.progress, version.problem_count) == (version.size, 0)
@@ -50,10 +50,10 @@ def test_a_page_of_rows_starts_where_asked(waiting) -> None:
 
 def test_errors_fail_the_version_but_good_rows_are_kept_beside_them(waiting) -> None:
     version = imported(waiting(a__jsonl=f'{GOOD}\n{{"prompt": "p"\n\n[{{"prompt": "p"}}]\n{GOOD}'))
-    assert (version.state, version.row_count, version.problem_count) == (VersionState.FAILED, 2, 2)
-    assert version.problem_kinds == {"invalid_json": 1, "missing": 1}
+    assert (version.state, version.row_count) == (VersionState.FAILED, 2)
+    assert version.problem_kinds == {"invalid_json": 1, "missing": 1, "duplicate": 1}
     assert [(p["file"], p["line"], p["row"], p["field"]) for p in version.problems] == [
-        ("a.jsonl", 2, None, ""), ("a.jsonl", 4, None, "[0].response"),
+        ("a.jsonl", 2, None, ""), ("a.jsonl", 4, None, "[0].response"), ("a.jsonl", 5, None, ""),
     ]  # fmt: skip
     assert version.problems[1]["excerpt"] == '[{"prompt": "p"}]'
 
@@ -69,7 +69,7 @@ def test_a_warning_does_not_fail_the_version(waiting, monkeypatch: pytest.Monkey
 def test_only_the_first_problems_are_kept_but_all_are_counted(
     waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "KEPT_PROBLEMS", 5)
+    monkeypatch.setattr(results, "KEPT_PROBLEMS", 5)
     version = imported(waiting(a__jsonl=f"{GOOD}\n" + "{}\n" * 60))
     assert (len(version.problems), version.problem_count, version.row_count) == (5, 60, 1)
 
@@ -82,7 +82,7 @@ def test_the_chosen_format_beats_the_detected_one(waiting) -> None:
 
 
 def test_unknown_data_are_refused_once(waiting) -> None:
-    version = imported(waiting(a__jsonl='{"text": "a"}\n' * 200))
+    version = imported(waiting(a__jsonl='{"words": "a"}\n' * 200))
     assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"unknown_format": 1})
 
 
@@ -152,12 +152,10 @@ def test_a_worker_that_lost_its_claim_changes_nothing(waiting, monkeypatch: pyte
 
 
 def test_progress_is_saved_while_it_reads(waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imports, "PROGRESS_SECONDS", -1)
+    monkeypatch.setattr(results, "PROGRESS_SECONDS", -1)
     seen = []
-    report = imports._Result._report
-    monkeypatch.setattr(
-        imports._Result, "_report", lambda self, done: (seen.append(done), report(self, done))
-    )
+    report = imports._report
+    monkeypatch.setattr(imports, "_report", lambda version, done: (seen.append(done), report(version, done)))
     version = imported(waiting(a__jsonl=f"{GOOD}\n{GOOD}\n"))
     half = len(GOOD.encode()) + 1
     assert seen == [half, 2 * half, version.size]
@@ -167,7 +165,7 @@ def test_a_failure_of_the_server_is_told_and_can_be_repeated(
     waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = waiting(a__jsonl=GOOD)
-    monkeypatch.setattr(imports, "cut", lambda row: 1 / 0)
+    monkeypatch.setattr(results, "cut", lambda row: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_import(version.pk)
     version.refresh_from_db()

@@ -37,7 +37,7 @@ def draft(waiting) -> DatasetVersion:
 @pytest.fixture
 def failed(waiting) -> DatasetVersion:
     """V1 with two good rows and one bad one."""
-    return imported(waiting(a__jsonl=f"{GOOD}\n{GOOD}\n[{{}}]"))
+    return imported(waiting(a__jsonl=f"{GOOD}\n{GOOD.replace('Hi', 'Yes')}\n[{{}}]"))
 
 
 def of_version(name: str, version: DatasetVersion) -> str:

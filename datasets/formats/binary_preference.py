@@ -1,0 +1,65 @@
+"""Judged replies for KTO: a question, one reply, and whether it is a good one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from datasets.formats import base, messages, sharegpt, turns
+from datasets.models import RowType
+
+
+class KtoTurns(base.Format):
+    key = "kto_turns"
+    label = _("Prompt + Chosen or Rejected")
+    description = _(
+        "One list of turns a line: earlier turns with user and assistant, the last one with user and either chosen or "
+        "rejected."
+    )
+    row_type = RowType.BINARY_PREFERENCE
+    sample = "kto_turns.jsonl"
+
+    def recognises(self, record: Any) -> bool:
+        last = turns.last_turn(record)
+        return ("chosen" in last) != ("rejected" in last)
+
+    def row(self, record: Any) -> base.Row:
+        question, last, field = turns.question(record)
+        given = [key for key in ("chosen", "rejected") if last.get(key) is not None]
+        if len(given) != 1:
+            raise base.RowError(field, "one_of_two")
+        completion = turns.unwrapped(last[given[0]], base.join(field, given[0]))
+        return {"messages": question, "completion": completion, "label": given[0] == "chosen"}
+
+
+class KtoLabels(base.Format):
+    key = "kto"
+    label = _("Messages + label (public data)")
+    description = _(
+        "Objects with messages or conversations that end with a reply, or prompt and completion; and label (or "
+        "kto_tag): true for a good reply, false for a bad one."
+    )
+    row_type = RowType.BINARY_PREFERENCE
+    sample = "kto.json"
+
+    def recognises(self, record: Any) -> bool:
+        return isinstance(record, dict) and (isinstance(record.get("label"), bool) or "kto_tag" in record)
+
+    def row(self, record: Any) -> base.Row:
+        base.expect(record, "object", "")
+        key = "kto_tag" if "kto_tag" in record else "label"
+        label = base.expect(base.required(record, key), "boolean", key)
+        if "messages" in record:
+            said = messages.conversation(record).row("messages")["messages"]
+        elif "conversations" in record:
+            said = sharegpt.conversation(record).row("conversations")["messages"]
+        else:
+            conversation = base.Conversation()
+            conversation.user(base.required(record, "prompt"), "prompt")
+            reply = "response" if "response" in record else "completion"
+            conversation.assistant(base.required(record, reply), reply)
+            said = conversation.messages
+        question = base.Conversation()
+        question.messages = said[:-1]
+        return {"messages": question.question("messages"), "completion": said[-1]["content"], "label": label}

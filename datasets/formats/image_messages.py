@@ -1,0 +1,92 @@
+"""Prompt + Image + Response, for image understanding: a conversation about one picture.
+
+Qianfan's PromptImageResponse ({"images", "messages"}), LLaVA's {"image", "conversations"}, and {"image", "prompt",
+"response"} as tables have it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from datasets.formats import base, messages, sharegpt
+from datasets.formats.references import MARK, settle_mark, single
+from datasets.models import RowType
+
+
+class ImageMessages(base.Format):
+    key = "prompt_image_response"
+    label = _("Prompt + Image + Response")
+    description = _(
+        "One conversation a line with exactly one picture: images (a path in the archive, or a base64 data URL) and "
+        "messages, where <ImageHere> or <image> marks the picture's place. LLaVA's image and conversations are "
+        "read as well. Upload the pictures with it, best in one archive."
+    )
+    row_type = RowType.IMAGE_MESSAGES
+    sample = "image_messages.jsonl"
+
+    def recognises(self, record: Any) -> bool:
+        if not isinstance(record, dict):
+            return False
+        talks = "messages" in record or "conversations" in record or "response" in record
+        return talks and ("images" in record or "image" in record or _has_part(record))
+
+    def row(self, record: Any) -> base.Row:
+        base.expect(record, "object", "")
+        record = _with_parts(record)
+        image = single(record)
+        field = next((key for key in ("messages", "conversations") if key in record), "")
+        if field == "messages":
+            row = messages.conversation(record).row(field)
+        elif field:
+            row = sharegpt.conversation(record).row(field)
+        else:
+            conversation = base.Conversation()
+            if system := base.optional_text(record, "system"):
+                conversation.system(system, "system")
+            conversation.user(base.required(record, "prompt"), "prompt")
+            conversation.assistant(base.required(record, "response"), "response")
+            row = conversation.row(field)
+        settle_mark(row["messages"], field)
+        return {"image": image, "messages": row["messages"]}
+
+
+def _parts(record: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
+    """The messages whose content is a list of parts, as OpenAI's API has them."""
+    found = record.get("messages")
+    return [
+        (message, message["content"])
+        for message in (found if isinstance(found, list) else [])
+        if isinstance(message, dict) and isinstance(message.get("content"), list)
+    ]
+
+
+def _is_picture(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in ("image_url", "image")
+
+
+def _has_part(record: dict[str, Any]) -> bool:
+    return any(_is_picture(part) for _message, content in _parts(record) for part in content)
+
+
+def _with_parts(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with pictures taken out of its messages: `images` beside them, marks in their places."""
+    if not _has_part(record):
+        return record
+    images = list(record.get("images") or [])
+    rewritten = []
+    for message in record["messages"]:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            parts = []
+            for part in content:
+                if not _is_picture(part):
+                    parts.append(part)
+                    continue
+                if picture := part.get("image_url") or part.get("image"):
+                    images.append(picture)
+                parts.append({"type": "text", "text": MARK})
+            message = {**message, "content": parts}
+        rewritten.append(message)
+    return {**record, "images": images, "messages": rewritten}

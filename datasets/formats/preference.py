@@ -1,0 +1,107 @@
+"""Preferences for DPO: a question, a chosen and a rejected reply. As Qianfan has them, and as public data do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from datasets.formats import alpaca, base, messages, sharegpt, turns
+from datasets.models import RowType
+
+
+class DpoTurns(base.Format):
+    key = "dpo_turns"
+    label = _("Prompt + Chosen + Rejected")
+    description = _(
+        "One list of turns a line: earlier turns with user and assistant, the last one with user, chosen and rejected. "
+        "The first turn may have a system text."
+    )
+    row_type = RowType.PREFERENCE
+    sample = "dpo_turns.jsonl"
+
+    def recognises(self, record: Any) -> bool:
+        last = turns.last_turn(record)
+        return "chosen" in last and "rejected" in last
+
+    def row(self, record: Any) -> base.Row:
+        question, last, field = turns.question(record)
+        chosen, rejected = (
+            turns.unwrapped(base.required(last, key, field), base.join(field, key))
+            for key in ("chosen", "rejected")
+        )
+        return compared(question, chosen, rejected, field)
+
+
+class DpoObjects(base.Format):
+    key = "dpo"
+    label = _("Chosen + rejected (public data)")
+    description = _(
+        "Objects with a question (prompt, messages, conversations, or instruction and input) and chosen and rejected: "
+        "texts, messages, or lists of messages."
+    )
+    row_type = RowType.PREFERENCE
+    sample = "dpo.json"
+
+    def recognises(self, record: Any) -> bool:
+        return isinstance(record, dict) and "chosen" in record and "rejected" in record
+
+    def row(self, record: Any) -> base.Row:
+        base.expect(record, "object", "")
+        sides = {key: base.required(record, key) for key in ("chosen", "rejected")}
+        replies = {key: reply(value, key) for key, value in sides.items()}
+        if "messages" in record:
+            question = messages.conversation(record).question("messages")
+        elif "conversations" in record:
+            question = sharegpt.conversation(record).question("conversations")
+        elif "instruction" in record:
+            question = alpaca.question(record).question("instruction")
+        elif isinstance(record.get("prompt"), list):
+            question = _listed(record["prompt"], "prompt").question("prompt")
+        elif record.get("prompt") is None and isinstance(sides["chosen"], list):
+            question = _common_start(sides["chosen"], sides["rejected"])
+        else:
+            conversation = base.Conversation()
+            if system := base.optional_text(record, "system"):
+                conversation.system(system, "system")
+            conversation.user(base.required(record, "prompt"), "prompt")
+            question = conversation.question("prompt")
+        return compared(question, replies["chosen"], replies["rejected"], "")
+
+
+def compared(question: list[base.Message], chosen: str, rejected: str, field: str) -> base.Row:
+    """Returns the canonical row; raises RowError where both replies are the same, which teaches nothing."""
+    if chosen == rejected:
+        raise base.RowError(base.join(field, "rejected"), "same_replies")
+    return {"messages": question, "chosen": chosen, "rejected": rejected}
+
+
+def reply(value: Any, field: str) -> str:
+    """A reply as a text: it may be a message, or a list of messages of which the last one is the reply."""
+    if isinstance(value, list):
+        if not value:
+            raise base.RowError(field, "empty_list")
+        field, value = f"{field}[{len(value) - 1}]", value[-1]
+    if not isinstance(value, dict):
+        return base.text(value, field)
+    role_key, key = ("from", "value") if "from" in value else ("role", "content")
+    role = base.required(value, role_key, field)
+    if role not in ("assistant", *sharegpt.ASSISTANT, *sharegpt.CALL):
+        raise base.RowError(base.join(field, role_key), "not_a_reply", role=str(role)[:40])
+    return base.text(base.required(value, key, field), base.join(field, key))
+
+
+def _listed(items: list[Any], field: str) -> base.Conversation:
+    """A conversation from a bare list of messages, of either spelling."""
+    if items and isinstance(items[0], dict) and "from" in items[0]:
+        return sharegpt.conversation({"conversations": items})
+    if not items:
+        raise base.RowError(field, "empty_list")
+    return messages.conversation({"messages": items})
+
+
+def _common_start(chosen: list[Any], rejected: Any) -> list[base.Message]:
+    """The question of two whole conversations that differ in their last message only."""
+    if not isinstance(rejected, list) or chosen[:-1] != rejected[:-1]:
+        raise base.RowError("rejected", "questions_differ")
+    return _listed(chosen[:-1], "chosen").question("chosen")

@@ -1,0 +1,267 @@
+"""What the import of one version finds: its rows, their figures, and all that is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any
+
+import msgspec
+
+from datasets.archives import Refused
+from datasets.formats import FORMATS, detect
+from datasets.formats.base import Format, RowError, cut, texts, turns
+from datasets.hints import hints
+from datasets.models import DatasetVersion
+from datasets.pictures import PictureError, Shelf
+from datasets.problems import ERROR, KINDS, Problem, excerpt
+from datasets.reading import Record, Unreadable
+from datasets.sources import MAX_UNPACKED_BYTES, Captions, DataFile, Place, Sources, inline
+
+PROGRESS_SECONDS = 1
+KEPT_PROBLEMS = 1000
+# Of a kind that only warns fewer places are kept, so that warnings leave room for errors.
+KEPT_WARNINGS = 100
+# Records, and bytes of the file, that the format is told from.
+HEAD_RECORDS = 50
+HEAD_BYTES = 8 * 1024 * 1024
+# Rows are compared with at most so many different ones, which takes about 200 MB.
+COMPARED_ROWS = 2_000_000
+
+Report = Callable[[int], None]
+
+
+class Result:
+    """What the import of one version has found so far; the rows go to `file`.
+
+    `fixed_row_type` is the kind of rows that the version must have, "" where its data decide. `report` is told how
+    many bytes of the sources are done, about once a second; it may raise to stop the import.
+    """
+
+    def __init__(
+        self, version: DatasetVersion, file: IO[bytes], directory: Path, fixed_row_type: str, report: Report
+    ) -> None:
+        self.version = version
+        self.file = file
+        self.fixed_row_type = fixed_row_type
+        self.report = report
+        self.sources = Sources(directory)
+        self.shelf = Shelf(version)
+        self.hash = hashlib.sha256()
+        self.format: Format | None = FORMATS.get(version.format)
+        self.chosen = self.format is not None
+        self.rows = 0
+        self.turns = 0
+        self.characters = 0
+        self.bytes = 0
+        self.problems: list[Problem] = []
+        self.kept_errors = 0
+        self.kinds: dict[str, int] = {}
+        # Bytes of the sources that are done.
+        self.passed = 0
+        self.reported_at = monotonic()
+        self._seen: set[int] = set()
+        self._stored: dict[Place, str | PictureError] = {}
+
+    def read(self) -> None:
+        """Reads every source file; raises what `report` raises."""
+        for source in self.version.files.all():
+            for left_out in self.sources.add(source, self._tell):
+                self._problem(left_out.name, left_out.kind, left_out.params)
+        captions = self.sources.take_captions()
+        for file in self.sources.files:
+            self._read_file(file)
+            self.passed += file.share
+            self._tell(0, now=True)
+        if captions:
+            self._read_captions(captions)
+        self._name_unused_pictures()
+
+    def _tell(self, more: int, now: bool = False) -> None:
+        if now or monotonic() - self.reported_at > PROGRESS_SECONDS:
+            self.reported_at = monotonic()
+            self.report(min(self.passed + more, self.version.size))
+
+    # --- Files -----------------------------------------------------------------------------------------------
+
+    def _read_file(self, file: DataFile) -> None:
+        try:
+            with file.reading() as (stream, scale):
+                self._read_records(file, stream, scale)
+        except FileNotFoundError:
+            self._problem(file.name, "file_missing")
+        except Refused as error:
+            self._problem(file.name, error.kind, error.params)
+
+    def _read_records(self, file: DataFile, stream: Iterator[Record | Unreadable], scale: float) -> None:
+        head = []
+        for item in stream:
+            head.append(item)
+            if len(head) >= HEAD_RECORDS or item.end > HEAD_BYTES:
+                break
+        if not head:
+            self._problem(file.name, "no_rows")
+            return
+        if not self._settle_format(file.name, [item.value for item in head if isinstance(item, Record)]):
+            # What is broken is still said line by line; the rest has no format to be judged by.
+            for item in head:
+                if isinstance(item, Unreadable):
+                    self._unreadable(file.name, item)
+            return
+        for item in chain(head, stream):
+            if isinstance(item, Unreadable):
+                self._unreadable(file.name, item)
+            else:
+                self._record(file.name, file.place, item)
+                if self.bytes > MAX_UNPACKED_BYTES:
+                    raise Refused("rows_too_large", limit=MAX_UNPACKED_BYTES // 1024**3)
+            if monotonic() - self.reported_at > PROGRESS_SECONDS:
+                self._tell(int(item.end * scale))
+
+    def _read_captions(self, captions: Captions) -> None:
+        if not self._settle_format("", [{"image": "", "prompt": ""}]):
+            return
+        for place, item, share in captions.read():
+            if isinstance(item, Unreadable):
+                self._unreadable(item.file, item)
+            else:
+                self._record(item.file, place, item)
+            self.passed += share
+            self._tell(0)
+
+    def _name_unused_pictures(self) -> None:
+        unused = [place for place in self.sources.pictures if place not in self._stored]
+        for _group, name in unused if self.format and self.rows else []:
+            self._problem(name, "picture_unused")
+
+    def _settle_format(self, name: str, head: list[Any]) -> bool:
+        """Finds the format by the first file's head, unless the user chose one; False if a file has another."""
+        if not self.chosen and head:
+            found = detect(head)
+            if found is None:
+                self._problem(name, "unknown_format")
+                return False
+            if self.format is None:
+                self.format = found
+            if found is not self.format:
+                self._problem(name, "other_format", {"found": found.key, "expected": self.format.key})
+                return False
+        if self.format is None:
+            return False
+        if self.fixed_row_type and self.format.row_type != self.fixed_row_type:
+            self._problem(name, "other_kind", {"found": self.format.key, "kind": self.fixed_row_type})
+            return False
+        return True
+
+    # --- Records ---------------------------------------------------------------------------------------------
+
+    def _record(self, name: str, place: Place, record: Record) -> None:
+        assert self.format is not None
+        try:
+            row = self.format.row(record.value)
+            if "image" in row:
+                row["image"] = self._picture(row["image"], place, bool(record.file))
+            had = cut(row)
+            line = msgspec.json.encode(row)
+        except RowError as error:
+            self._problem(name, error.kind, error.params, record, error.field)
+            return
+        except PictureError as error:
+            self._problem(name, error.kind, error.params, record, "image")
+            return
+        except UnicodeEncodeError:
+            self._problem(name, "surrogate", None, record)
+            return
+        if (kept := turns(row)) < had:
+            self._problem(name, "turns_cut", {"turns": had, "limit": kept}, record)
+        if record.hint:
+            self._problem(name, record.hint, None, record)
+        for hint in hints(row, line):
+            self._problem(name, hint, None, record)
+        self._compare(name, line, record)
+        line += b"\n"
+        self.file.write(line)
+        self.hash.update(line)
+        self.rows += 1
+        self.turns += kept
+        self.bytes += len(line)
+        self.characters += sum(map(len, texts(row)))
+
+    def _compare(self, name: str, line: bytes, record: Record) -> None:
+        """Warns of a row that was there before."""
+        key = hash(line)
+        if key in self._seen:
+            self._problem(name, "duplicate", None, record)
+        elif len(self._seen) < COMPARED_ROWS:
+            self._seen.add(key)
+
+    def _picture(self, reference: str | bytes, place: Place, is_pair: bool) -> str:
+        """Stores what a record refers to; returns what rows call it. Raises PictureError.
+
+        A pair of a picture and its caption knows the place of the picture itself.
+        """
+        if isinstance(reference, bytes) or reference.startswith("data:"):
+            return self.shelf.put(inline(reference))
+        key = place if is_pair else self.sources.find(reference, place)
+        if key not in self._stored:
+            self._stored[key] = self._store(key)
+        stored = self._stored[key]
+        if isinstance(stored, PictureError):
+            raise stored
+        return stored
+
+    def _store(self, place: Place) -> str | PictureError:
+        try:
+            with self.sources.picture(place) as file:
+                return self.shelf.put(file)
+        except PictureError as error:
+            return error
+        except FileNotFoundError:
+            return PictureError("picture_missing", name=place[1][-100:])
+
+    # --- Problems --------------------------------------------------------------------------------------------
+
+    def refuse(self, kind: str, params: dict[str, Any]) -> None:
+        """Leaves out all rows for one reason."""
+        self.rows = self.turns = self.characters = 0
+        self._problem("", kind, params)
+
+    def _unreadable(self, name: str, item: Unreadable) -> None:
+        self._problem(name, item.kind, item.params, item)
+
+    def _problem(
+        self,
+        name: str,
+        kind: str,
+        params: dict[str, Any] | None = None,
+        at: Record | Unreadable | None = None,
+        field: str = "",
+    ) -> None:
+        count = self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        if KINDS[kind].level == ERROR:
+            if self.kept_errors >= KEPT_PROBLEMS:
+                return
+            self.kept_errors += 1
+        elif count > KEPT_WARNINGS:
+            return
+        self.problems.append(
+            Problem(
+                file=_storable(name),
+                line=at.line if at else None,
+                row=at.row if at else None,
+                field=field,
+                kind=kind,
+                params={key: _storable(value) for key, value in (params or {}).items()},
+                excerpt=_storable(excerpt(at.text)) if at else "",
+            )
+        )
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL keeps no NUL and no half characters in JSON."""
+    if not isinstance(value, str):
+        return value
+    return value.replace("\0", " ").encode("utf-8", "replace").decode()
