@@ -73,10 +73,9 @@ def make_run(workspace, alice, base_model) -> Callable[..., Run]:
             job=job,
             version=job.runs.count() + 1,
             base_model=base_model,
-            method="LoRA",
             state=state,
             created_by=alice,
-            **fields,
+            **{"method": "LoRA", **fields},
         )
 
     return make
