@@ -12,7 +12,8 @@ from catalog.models.registry import ModelVersionState
 from datasets.mixing import Source
 from jobs import launch, lifecycle
 from jobs.configuration import Configuration, submit
-from jobs.models import Publication, RunState
+from jobs.models import Pool, Publication, RunState
+from jobs.resources import Resources
 from tests.processes import Worker, wait_for
 from tests.tiny_models import make_tiny
 
@@ -49,7 +50,7 @@ def submit_run(workspace, alice, base_model, make_version, weights):
     base_model.refresh_from_db()
     version = make_version(120)
 
-    def run(method="LoRA", **hyperparameters):
+    def run(method="LoRA", resources=None, **hyperparameters):
         configuration = Configuration(
             name=f"job {method}",
             model_type="text2text",
@@ -58,6 +59,7 @@ def submit_run(workspace, alice, base_model, make_version, weights):
             hyperparameters={"epoch": 1, "learningRate": 1e-3, "batchSize": 8, "maxSeqLen": 512}
             | hyperparameters,
             sources=[Source(version)],
+            resources=resources or Resources(),
             auto_publish=True,
             model_name=f"tiny-{method}",
         )
@@ -145,3 +147,28 @@ def test_two_workers_never_train_one_run_twice(start_worker, submit_run):
     start_worker()
     wait_for(lambda: state_of(run) == RunState.DONE)
     assert (run.attempt, run.lease) == (1, 1)
+
+
+def test_an_idle_run_makes_room_and_goes_on_by_itself(start_worker, submit_run):
+    pool = Pool.objects.create(name="here", slots=1)
+    idle = submit_run("LoRA", Resources(pool, idle=True), epoch=30)
+    start_worker()
+    wait_for(lambda: state_of(idle) and idle.step >= 3)
+    normal = submit_run("FullFineTuning", Resources(pool))
+    wait_for(lambda: state_of(normal) == RunState.RUNNING, 30)
+    assert state_of(idle) == RunState.WAITING
+    wait_for(lambda: state_of(idle) == RunState.DONE)
+    assert state_of(normal) == RunState.DONE
+    kinds = list(idle.timeline.exclude(kind="checkpoint").values_list("kind", flat=True))
+    assert kinds[:4] == ["submitted", "started", "preempted", "resumed"]
+    assert (idle.attempt, idle.crashes) == (2, 0)
+    steps = list(idle.metrics.filter(key="loss").order_by("step").values_list("step", flat=True))
+    assert steps == list(range(1, idle.total_steps + 1))
+
+
+def test_a_run_is_taken_by_a_worker_of_its_pool_only(start_worker, submit_run):
+    start_worker()
+    run = submit_run("LoRA", Resources(Pool.objects.create(name="elsewhere", queue="elsewhere")), epoch=30)
+    worker = start_worker(queues="elsewhere")
+    wait_for(lambda: state_of(run) == RunState.RUNNING)
+    assert f"|{worker.process.pid}|" in run.follower
