@@ -2,9 +2,10 @@
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from console.models import Membership, User, Workspace
+from console.models import ApiKey, Membership, User, Workspace
 
 admin.site.site_header = _("Jingtiao administration")
 admin.site.site_title = _("Jingtiao")
@@ -30,3 +31,16 @@ class WorkspaceAdmin(admin.ModelAdmin):
     list_display = ("name", "created_at")
     search_fields = ("name",)
     inlines = (MembershipInline,)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin):
+    """Keys as operators see them: who uses what; they are made on their owner's page and revoked there."""
+
+    list_display = ("name", "user", "workspace", "scope", "created_at", "last_used_at", "revoked_at")
+    list_filter = ("workspace", "scope")
+    list_select_related = ("user", "workspace")
+    fields = readonly_fields = (*list_display, "access_key", "token_hint")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False

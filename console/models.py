@@ -88,3 +88,59 @@ class Membership(models.Model):
     @property
     def can_write(self) -> bool:
         return self.role in WRITING_ROLES
+
+
+class Scope(models.TextChoices):
+    """What a key may do at most; never more than its owner may in the workspace."""
+
+    READ = "read", _("Read: look at everything in the workspace")
+    WRITE = "write", _("Write: also create, upload, start and stop")
+    ADMIN = "admin", _("Admin: also delete")
+
+
+SCOPES = (Scope.READ, Scope.WRITE, Scope.ADMIN)
+
+
+class ApiKey(models.Model):
+    """What a program signs in with: access key and secret key for Qianfan's signature, a token for OpenAI's.
+
+    The secret key is encrypted, for a signature can only be checked with it; of the token a hash is kept
+    (console/api/keys.py). All three stop working once `revoked_at` is set.
+    """
+
+    user = models.ForeignKey(User, verbose_name=_("user"), on_delete=models.CASCADE, related_name="api_keys")
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="api_keys"
+    )
+    name = models.CharField(_("name"), max_length=50)
+    scope = models.CharField(_("scope"), max_length=5, choices=Scope.choices, default=Scope.WRITE)
+    access_key = models.CharField(_("access key"), max_length=32, unique=True, editable=False)
+    secret = models.TextField(_("encrypted secret key"), editable=False)
+    token_hash = models.CharField(_("hash of the token"), max_length=64, unique=True, editable=False)
+    # The last characters of the token, to tell keys apart by.
+    token_hint = models.CharField(_("end of the token"), max_length=4, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.access_key[:8]}…)"
+
+
+class UsedSignature(models.Model):
+    """A signed request that created something; a second one like it is a replay until the signature expires."""
+
+    digest = models.CharField(_("digest"), max_length=64, primary_key=True)
+    expires_at = models.DateTimeField(_("expires at"), db_index=True)
+
+    class Meta:
+        verbose_name = _("used signature")
+        verbose_name_plural = _("used signatures")
+
+    def __str__(self) -> str:
+        return self.digest

@@ -44,6 +44,8 @@ def _package_dir(name: str) -> Path:
 
 
 SECRET_KEY = _secret_key()
+# Keys before this one: what they signed and encrypted is still accepted.
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 DEBUG = env.boolean("DEBUG", False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")

@@ -15,6 +15,7 @@ urlpatterns = [
     path("theme/", views.set_theme, name="set_theme"),
     path("preferences/", views.preferences, name="preferences"),
     path("workspace/", views.switch_workspace, name="switch_workspace"),
+    path("api-keys/", include("console.api.urls")),
     path("healthz", views.healthz, name="healthz"),
     path("sft/", include("jobs.urls")),
     path("datasets/", include("datasets.urls")),

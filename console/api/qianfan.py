@@ -1,0 +1,200 @@
+"""Qianfan's way of asking and answering: one envelope for V2, two for V1, and how an action is called.
+
+V2 is `POST /v2/<group>?Action=<name>`, V1 `POST /wenxinworkshop/<area>/<verb>`; both take a JSON object and are
+signed (console/api/signature.py). An `Action` names the function that carries it out, which gets the caller and the
+checked body, and returns what goes into `result`.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from django.core.exceptions import RequestDataTooBig
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+
+from console.api.errors import Refused, forbidden, invalid
+from console.api.json_bodies import read_object
+from console.api.keys import Caller, note_use
+from console.api.signature import authenticate, refuse_replay
+from console.models import Scope
+
+logger = logging.getLogger(__name__)
+View = Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True)
+class Action:
+    """`run(caller, body)`; `body` is a msgspec Struct. One that `creates` is not carried out twice for one
+    signed request."""
+
+    run: Callable[[Caller, Any], Any]
+    body: type[msgspec.Struct]
+    scope: str = Scope.READ
+    creates: bool = False
+
+
+class Nothing(msgspec.Struct):
+    """The body of an action that asks for nothing."""
+
+
+def v2(actions: Mapping[str, Action]) -> View:
+    """The view of a group of V2 actions; errors carry an HTTP status, for only by that the SDK sees them."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        name = request.GET.get("Action", "")
+
+        def find() -> Action:
+            if name not in actions:
+                known = ", ".join(sorted(actions))
+                raise Refused(
+                    HTTPStatus.BAD_REQUEST,
+                    "InvalidAction",
+                    f"There is no action {name!r} here, only: {known}.",
+                )
+            return actions[name]
+
+        request_id = str(uuid.uuid4())
+        try:
+            result = _carry_out(request, find)
+        except Refused as refusal:
+            body = {"requestId": request_id, "code": refusal.code, "message": refusal.message}
+            return _answer(body, refusal.status, refusal)
+        return _answer({"requestId": request_id, "result": result})
+
+    return csrf_exempt(view)
+
+
+# What V1 calls the kinds of refusal; the rest is 336003, a wrong parameter.
+_V1_CODES = {
+    "AccessDenied": 6,
+    "InvalidAccessKeyId": 14,
+    "SignatureDoesNotMatch": 14,
+    "SignatureEmpty": 14,
+    "InvalidHTTPAuthHeader": 14,
+    "RequestExpired": 14,
+    "RequestReplayed": 14,
+    "MalformedJSON": 336002,
+    "MethodNotAllowed": 3,
+    "InternalError": 336000,
+}
+
+
+def v1(action: Action) -> View:
+    """The view of one V1 call about models: errors come with status 200 and a number."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        log_id = uuid.uuid4().int >> 70
+        try:
+            result = _carry_out(request, lambda: action)
+        except Refused as refusal:
+            code = _V1_CODES.get(refusal.code, 336003)
+            return _answer(
+                {"log_id": log_id, "error_code": code, "error_msg": refusal.message}, refused=refusal
+            )
+        return _answer({"log_id": log_id, "result": result})
+
+    return csrf_exempt(view)
+
+
+def v1_data(action: Action) -> View:
+    """The view of one V1 call about datasets, whose envelope has `status` and `success` besides."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        log_id = uuid.uuid4().int >> 70
+        try:
+            result = _carry_out(request, lambda: action)
+        except Refused as refusal:
+            body = {"log_id": log_id, "status": 400, "success": False}
+            return _answer(body | {"code": refusal.code, "message": refusal.message}, refused=refusal)
+        return _answer({"log_id": log_id, "status": 200, "success": True, "result": result})
+
+    return csrf_exempt(view)
+
+
+def _carry_out(request: HttpRequest, find: Callable[[], Action]) -> Any:
+    """Who asks, may they, what exactly, and the result. Raises Refused, also for what nobody thought of."""
+    try:
+        caller, signature = authenticate(request)
+        if request.method != "POST":
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only POST is answered here.")
+        note_use(caller.key)
+        with translation.override(caller.user.language or translation.get_language()):
+            action = find()
+            require(caller, action.scope)
+            body = read_object(request.body, action.body)
+            if not action.creates:
+                return action.run(caller, body)
+            with transaction.atomic():
+                refuse_replay(request, signature)
+                return action.run(caller, body)
+    except Refused:
+        raise
+    except RequestDataTooBig as error:
+        raise Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "EntityTooLarge", "The body is too large."
+        ) from error
+    except Exception as error:
+        logger.exception("%s", request.get_full_path())
+        message = "Something went wrong here; the log of the console says what."
+        raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", message) from error
+
+
+def require(caller: Caller, scope: str) -> None:
+    """Raises Refused unless key and person may do that much."""
+    if not caller.may(scope):
+        if not caller.may(Scope.READ) or caller.key.scope in (Scope.ADMIN, scope):
+            raise forbidden(_("Viewers cannot change anything in this workspace."))
+        raise forbidden(_("This key is limited to “%(scope)s”.") % {"scope": caller.key.get_scope_display()})
+
+
+def _answer(body: dict[str, Any], status: int = 200, refused: Refused | None = None) -> HttpResponse:
+    response = HttpResponse(msgspec.json.encode(body), content_type="application/json", status=status)
+    if refused is not None:
+        response["X-Bce-Error-Code"] = refused.code
+        # Header values are one line of ASCII.
+        response["X-Bce-Error-Message"] = (
+            refused.message.encode("ascii", "replace").decode().replace("\n", " ")
+        )
+    return response
+
+
+# --- What several gateways need ------------------------------------------------------------------------------
+
+
+class Page(msgspec.Struct, rename="camel"):
+    """The fields by which a list is asked for in pieces. `marker` is the ID that the piece begins with."""
+
+    marker: str = ""
+    max_keys: int = 10
+    page_reverse: bool = False
+
+
+MOST_KEYS = 100
+
+
+def page(queryset: Any, asked: Page) -> tuple[list[Any], dict[str, Any]]:
+    """A piece of a list of objects that have a `uid`, newest first, and its pageInfo. Raises Refused."""
+    size = min(asked.max_keys, MOST_KEYS)
+    if size < 1:
+        raise invalid("maxKeys must be at least 1, param[maxKeys] invalid.", "maxKeys")
+    queryset = queryset.order_by("pk" if asked.page_reverse else "-pk")
+    if asked.marker:
+        first = queryset.filter(uid=asked.marker).values_list("pk", flat=True).first()
+        if first is None:
+            raise invalid(f"{asked.marker} is not in this list, param[marker] invalid.", "marker")
+        queryset = queryset.filter(**{"pk__gte" if asked.page_reverse else "pk__lte": first})
+    found = list(queryset[: size + 1])
+    info = {"marker": asked.marker, "maxKeys": size, "isTruncated": len(found) > size}
+    if len(found) > size:
+        info["nextMarker"] = found[size].uid
+    return found[:size], info
