@@ -15,12 +15,13 @@ sys.path[:] = [entry for entry in sys.path if str(Path(entry or ".").resolve()) 
 import errno  # noqa: E402
 import importlib  # noqa: E402
 import os  # noqa: E402
+import shutil  # noqa: E402
 import traceback  # noqa: E402
 import warnings  # noqa: E402
 
 from filelock import FileLock, Timeout  # noqa: E402
 
-from jobs.training.checkpoints import list_checkpoints, step_of  # noqa: E402
+from jobs.training.checkpoints import list_checkpoints, remove_incomplete, step_of  # noqa: E402
 from jobs.training.events import FILE_NAME, EventWriter, TrainingFailure, read_events  # noqa: E402
 from jobs.training.spec import Spec, read_spec  # noqa: E402
 from jobs.training.stopping import Stop, StopRequestedError  # noqa: E402
@@ -72,6 +73,9 @@ def _run_locked(run_dir: Path, stop: Stop) -> int:
         failure = explain(error)
         if failure is not error:
             traceback.print_exc()
+        if failure.code == "disk_full":  # what was half written makes room for the event
+            remove_incomplete(run_dir / "checkpoints")
+            shutil.rmtree(run_dir / "output.tmp", ignore_errors=True)
         print(f"failed: {failure.message}", file=sys.stderr, flush=True)
         events.write("failed", code=failure.code, params=failure.params, message=failure.message)
         return FAILED
@@ -111,7 +115,9 @@ def explain(error: Exception) -> TrainingFailure:
             "The machine ran out of memory; lower batchSize or maxSeqLen, or choose a smaller base model."
         )
         return TrainingFailure("out_of_memory", message)
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in text:
+    is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    # safetensors puts the system's words into its own error; torch's zip writer only notices that bytes are lost.
+    if is_full or "No space left on device" in text or "inline_container.cc" in text:
         return TrainingFailure("disk_full", "The disk is full; free space and start the run again.")
     first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
     message = f"The trainer met an unexpected {type(error).__name__}: {first.rstrip('.')}."

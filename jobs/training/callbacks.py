@@ -33,6 +33,7 @@ class Report(TrainerCallback):
         self.unit = unit  # what the speed counts: "tokens" or "samples"
         self.first_step = resumed_from
         self.last_values: dict[str, float] = {}
+        self._warned: set[str] = set()
         self._started = self._progress_at = time.monotonic()
         self._logged_at, self._logged_count = self._started, 0.0
 
@@ -48,17 +49,24 @@ class Report(TrainerCallback):
         # that the logged loss is averaged over, so a run resumed from this checkpoint logs the same values.
         if control.should_evaluate or control.should_save or control.should_training_stop:
             control.should_log = True
-        now = time.monotonic()
-        if now - self._progress_at >= PROGRESS_INTERVAL or control.should_training_stop:
-            self._progress_at = now
-            seconds = (now - self._started) / max(1, state.global_step - self.first_step)
-            self.events.write(
-                "progress",
-                step=state.global_step,
-                total_steps=state.max_steps,
-                epoch=round(state.epoch or 0, 4),
-                eta_seconds=round(seconds * (state.max_steps - state.global_step), 1),
-            )
+        if time.monotonic() - self._progress_at >= PROGRESS_INTERVAL:
+            self._report_progress(state)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._report_progress(state)  # the last step always, however training ended
+
+    def _report_progress(self, state: TrainerState) -> None:
+        self._progress_at = time.monotonic()
+        seconds = (self._progress_at - self._started) / max(1, state.global_step - self.first_step)
+        self.events.write(
+            "progress",
+            step=state.global_step,
+            total_steps=state.max_steps,
+            epoch=round(state.epoch or 0, 4),
+            eta_seconds=round(seconds * (state.max_steps - state.global_step), 1),
+        )
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **_: Any
@@ -80,16 +88,13 @@ class Report(TrainerCallback):
             )
             self._logged_at, self._logged_count = now, count
         if "eval_loss" in values and self.unit == "tokens":
-            values["eval_perplexity"] = math.exp(
-                min(values["eval_loss"], 700)
-            )  # exp(710) is no float any more
+            values["eval_perplexity"] = math.exp(min(values["eval_loss"], 700))  # e^710 is beyond floats
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
-            self.events.warn(
-                "metric_not_finite",
-                f"{name} is {values.pop(name)} at step {step} and was left out.",
-                metric=name,
-                step=step,
-            )
+            value = values.pop(name)
+            if name not in self._warned:  # once is enough to look at it
+                self._warned.add(name)
+                message = f"{name} is {value} at step {step}; such values are left out."
+                self.events.warn("metric_not_finite", message, metric=name, step=step)
         self.last_values |= values
         self.events.write("metrics", step=step, epoch=round(state.epoch or 0, 4), values=values)
         width = len(str(state.max_steps))

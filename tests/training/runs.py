@@ -80,7 +80,7 @@ def command(*runs: Run) -> list[str]:
 def train(*runs: Run) -> subprocess.CompletedProcess[str]:
     """Works through the runs in one process and returns it."""
     return subprocess.run(
-        command(*runs), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
+        command(*runs), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False
     )
 
 

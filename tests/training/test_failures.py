@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.training.runs import ROWS, Run, conversation, train
+from tests.training.runs import PRELUDE, ROWS, Run, conversation, train
 
 pytestmark = pytest.mark.training
 
@@ -106,6 +108,23 @@ def test_failure_is_one_sentence_that_names_the_place(failures, name, code, part
     assert part in event["message"]
     assert "\n" not in event["message"] and event["message"].endswith(".") and ".." not in event["message"]
     assert "NaN" not in event["text"].replace("holds NaN", ""), "events are strict JSON"
+
+
+def test_exhausted_machine_is_recognised_whichever_library_notices():
+    """The texts are what torch, safetensors and Python said on a full disk and without memory."""
+    errors = {
+        "OSError(28, 'No space left on device')": "disk_full",
+        "Exception('Error while serializing: I/O error: No space left on device (os error 28)')": "disk_full",
+        "RuntimeError('[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0')": "disk_full",
+        "MemoryError()": "out_of_memory",
+        "RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you tried to allocate 9 bytes')": "out_of_memory",
+        "RuntimeError('CUDA out of memory. Tried to allocate 9 GiB')": "out_of_memory",
+        "KeyError('x')": "unexpected",
+    }
+    script = PRELUDE + "from jobs.training.__main__ import explain\n"
+    script += "".join(f"print(explain({error}).code)\n" for error in errors)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == list(errors.values())
 
 
 def test_directory_that_does_not_exist_is_refused(tmp_path):

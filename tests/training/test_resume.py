@@ -36,9 +36,11 @@ def runs(new_run) -> dict[str, Run]:
     half_written = max((killed.path / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
     shutil.copytree(half_written, killed.path / "checkpoints" / "checkpoint-1000")
     assert not killed.all("done") and not stopped.all("done")
-    process = train(whole, whole_lora, killed, stopped)
+    stopping = {"earlyStopping": "True", "earlyStoppingThreshold": 100, "earlyStoppingPatience": 2}
+    early = new_run("llama", eval_rows=ROWS[:6], **{**VALUES, **stopping})
+    process = train(whole, whole_lora, killed, stopped, early)
     assert process.returncode == 0, process.stderr[-3000:]
-    return {"whole": whole, "whole lora": whole_lora, "killed": killed, "stopped": stopped}
+    return {"whole": whole, "whole lora": whole_lora, "killed": killed, "stopped": stopped, "early": early}
 
 
 def output(run: Run) -> bytes:
@@ -80,7 +82,7 @@ def test_events_agree_with_the_checkpoints_on_disk(runs):
         assert {f"checkpoint-{step}" for step in kept} == {
             p.name for p in (run.path / "checkpoints").iterdir()
         }
-        assert max(kept) == last_step(run) and len(kept) == 2
+        assert max(kept) == last_step(run) == run.last("progress")["step"] and len(kept) == 2
 
 
 def test_finished_run_is_left_alone(runs):
@@ -90,15 +92,18 @@ def test_finished_run_is_left_alone(runs):
     assert (runs["whole"].path / "events.jsonl").read_bytes() == before
 
 
-def test_killed_after_the_last_step_saves_without_training(runs):
-    """The checkpoint of the last step is there, the output not yet."""
-    run = copy_of(runs["whole"])
-    shutil.rmtree(run.path / "output")
-    events = (run.path / "events.jsonl").read_text().splitlines(keepends=True)
-    (run.path / "events.jsonl").write_text("".join(events[:-2]))  # without `saving` and `done`
-    assert train(run).returncode == 0
-    assert run.last("start")["resumed_from"] == run.last("done")["step"]
-    assert output(run) == output(runs["whole"])
+def test_killed_while_saving_saves_without_training(runs):
+    """The checkpoint of the last step is there, the output not yet: after all steps, and after an early stop."""
+    copies = {name: copy_of(runs[name]) for name in ("whole", "early")}
+    for run in copies.values():
+        shutil.rmtree(run.path / "output")
+        events = (run.path / "events.jsonl").read_text().splitlines(keepends=True)
+        (run.path / "events.jsonl").write_text("".join(events[:-2]))  # without `saving` and `done`
+    assert train(*copies.values()).returncode == 0
+    for name, run in copies.items():
+        assert run.last("start")["resumed_from"] == run.last("done")["step"] == last_step(runs[name])
+        assert run.last("done")["early_stopped"] == (name == "early")
+        assert output(run) == output(runs[name])
 
 
 def test_second_trainer_on_a_directory_gives_way(new_run):
