@@ -1,0 +1,140 @@
+"""axe-core finds nothing serious on any page, light or dark."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.utils import timezone
+from playwright.sync_api import Page
+
+from catalog.loading import load_data_files
+from catalog.models import BaseModel, Model, ModelVersion, WeightsKind
+from console.models import User, Workspace
+from datasets.models import Dataset, DatasetVersion, VersionState
+from jobs import lifecycle
+from jobs.models import Checkpoint, Draft, Job, Metric, Run, RunSource, RunState
+
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture
+def console(alice: User, workspace: Workspace) -> dict[str, str]:
+    """A console in use. Returns the addresses of its pages by name."""
+    load_data_files()
+    base_model = BaseModel.objects.get(name="ERNIE-Speed-8K")
+    base_model.weights_kind, base_model.weights_location = WeightsKind.DIRECTORY, "/nowhere/ernie"
+    base_model.save()
+    version = published(workspace)
+    job = Job.objects.create(workspace=workspace, name="bot", model_type="text2text", created_by=alice)
+    done, running = (make_run(job, base_model, version, state) for state in (RunState.DONE, RunState.RUNNING))
+    model = Model.objects.create(workspace=workspace, name="bot", model_type="text2text")
+    trained = ModelVersion.objects.create(model=model, number=1, base_model=base_model, method="LoRA")
+    Draft.objects.create(user=alice, workspace=workspace, fields={"name": ["half a bot"]})
+    return {
+        "sign in": "/login/",
+        "wizard": f"/sft/new/?base_model={base_model.name}&method=LoRA&source={version.uid}",
+        "new run": f"/sft/{job.uid}/new/",
+        "jobs": "/sft/",
+        "job": f"/sft/{job.uid}/",
+        "run": f"/sft/runs/{done.uid}/",
+        "running": f"/sft/runs/{running.uid}/",
+        "compare": f"/sft/compare/?run={done.uid}&run={running.uid}",
+        "datasets": "/datasets/",
+        "new dataset": "/datasets/new/",
+        "dataset": f"/datasets/{version.dataset.uid}/",
+        "dataset version": f"/datasets/versions/{version.uid}/",
+        "models": "/models/",
+        "model": f"/models/{model.uid}/",
+        "model version": f"/models/versions/{trained.uid}/",
+        "base models": "/base-models/",
+        "base model": f"/base-models/{base_model.name}/",
+        "preferences": "/preferences/",
+    }
+
+
+def published(workspace: Workspace) -> DatasetVersion:
+    dataset = Dataset.objects.create(workspace=workspace, name="chats")
+    version = DatasetVersion.objects.create(
+        dataset=dataset, number=1, state=VersionState.PUBLISHED, row_count=2, turn_count=2, character_count=40
+    )
+    line = '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}\n'
+    version.rows_path = default_storage.save(
+        f"datasets/{version.uid}/rows.jsonl", ContentFile(2 * line.encode())
+    )
+    version.save()
+    return version
+
+
+def make_run(job: Job, base_model: BaseModel, version: DatasetVersion, state: str) -> Run:
+    run = Run.objects.create(
+        job=job,
+        version=job.runs.count() + 1,
+        base_model=base_model,
+        method="LoRA",
+        state=state,
+        hyperparameters={"epoch": job.runs.count() + 1, "learningRate": 3e-4},
+        created_by=job.created_by,
+        started_at=timezone.now(),
+        step=2,
+        total_steps=4,
+    )
+    RunSource.objects.create(run=run, version=version)
+    for step in (1, 2):
+        Metric.objects.create(run=run, key="loss", step=step, value=3 / step)
+    Checkpoint.objects.create(run=run, step=2, path="c", size=10, created_at=timezone.now())
+    lifecycle.note(run, "submitted", actor=job.created_by)
+    return run
+
+
+def violations(page: Page) -> list[str]:
+    """What axe calls serious or critical, with the place and the reason."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{item['id']} ({item['impact']}) at {' '.join(map(str, node['target']))}: {node['failureSummary']}"
+        for item in found
+        if item["impact"] in SERIOUS
+        for node in item["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_shuts_anybody_out(open_page, alice, console, scheme):
+    page = open_page(alice, color_scheme=scheme)
+    stranger = open_page(color_scheme=scheme)
+    found = {}
+    for name, address in console.items():
+        visitor = stranger if name == "sign in" else page
+        visitor.goto(address)
+        visitor.evaluate(
+            "document.querySelectorAll('details').forEach((details) => { details.open = true; })"
+        )
+        if problems := violations(visitor):
+            found[name] = problems
+    assert not found, "\n".join(f"{name}: {line}" for name, lines in found.items() for line in lines)
+
+
+def test_a_form_with_errors_and_its_messages(open_page, alice, console):
+    page = open_page(alice)
+    page.goto("/sft/new/?method=LoRA")
+    page.locator("#id_hp-epoch").fill("999")
+    page.locator("#start").click()
+    page.locator(".form-errors").wait_for()
+    assert not violations(page)
+
+
+def test_a_phone(open_page, alice, console):
+    page = open_page(alice, width=390)
+    for name in ("wizard", "jobs", "job", "run", "compare"):
+        page.goto(console[name])
+        assert not violations(page), name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+def test_axe_would_tell(open_page, alice, console):
+    """A check of the check: a control without a name is found."""
+    page = open_page(alice)
+    page.goto("/sft/")
+    page.evaluate("document.querySelector('main').append(document.createElement('select'))")
+    assert any(line.startswith("select-name") for line in violations(page))
