@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from django.db.models import Prefetch, prefetch_related_objects
+
 from datasets.mixing import Source, characters_of, corpus_rows, plan, sampled_rows
 from jobs.data_rules import DATA_RULES
-from jobs.models import Run
+from jobs.models import Run, RunSource
 
 if TYPE_CHECKING:
     from jobs.configuration import Configuration
@@ -87,9 +89,14 @@ def counted_rows(parts: list[MixPart]) -> int:
 def sources_of(configuration: Configuration | Run) -> list[Source]:
     """The dataset versions of a configuration or of a run, with their sampling rates."""
     if isinstance(configuration, Run):
-        items = configuration.sources.select_related("version__dataset")
-        return [Source(item.version, item.sampling_rate) for item in items]
+        return [Source(item.version, item.sampling_rate) for item in run_sources(configuration)]
     return configuration.sources
+
+
+def run_sources(run: Run) -> list[RunSource]:
+    """A run's sources with version and dataset, read once."""
+    prefetch_related_objects([run], Prefetch("sources", RunSource.objects.select_related("version__dataset")))
+    return list(run.sources.all())
 
 
 def _model_type(configuration: Configuration | Run) -> str:

@@ -24,6 +24,7 @@ from jobs.messages import failure_detail
 from jobs.models import Run, RunState
 from jobs.presentation import is_settled, latest_metrics, parts_token, setting_groups, state_token
 from jobs.queueing import place
+from jobs.run_mix import data_rows
 from jobs.views.jobs import may_write
 
 WORKSPACE = "job__workspace"
@@ -49,9 +50,8 @@ def run_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         **_beside(run),
         "can_write": may_write(request, run.job),
         "setting_groups": setting_groups(run),
-        "cost": comparison(run),
         "configuration_json": portable.to_text(run),
-        "sources": run.sources.select_related("version__dataset"),
+        "data_rows": data_rows(run),
         "nav": "jobs",
     }
     return render(request, "jobs/run.html", context)
@@ -153,6 +153,7 @@ def _live(run: Run) -> dict[str, Any]:
         "place": place(run) if run.state == RunState.WAITING else None,
         "waits_long": run.state == RunState.WAITING
         and (now - run.created_at).total_seconds() > LONG_WAIT_SECONDS,
+        "cost": comparison(run),
         "is_settled": is_settled(run),
         "state_token": state_token(run),
         "parts_token": parts_token(run),
