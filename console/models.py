@@ -144,3 +144,33 @@ class UsedSignature(models.Model):
 
     def __str__(self) -> str:
         return self.digest
+
+
+class Deletion(models.Model):
+    """Something that was deleted: what it was, by whom, and whether its files are gone (console/deletion.py)."""
+
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="deletions"
+    )
+    # "job", "run", "dataset", "dataset version", "model", "model version".
+    kind = models.CharField(_("kind"), max_length=20)
+    uid = models.CharField(_("identifier"), max_length=20)
+    name = models.CharField(_("name"), max_length=100)
+    # What may be asked for later: the configuration of a run, the hash of its data, and the like.
+    data = models.JSONField(_("details"), default=dict)
+    # Where its files lie: folders of the storage, and run directories.
+    folders = models.JSONField(_("folders in the storage"), default=list)
+    run_directories = models.JSONField(_("run directories"), default=list)
+    deleted_at = models.DateTimeField(_("deleted at"), auto_now_add=True)
+    deleted_by = models.ForeignKey(
+        User, verbose_name=_("deleted by"), on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    files_removed_at = models.DateTimeField(_("files removed at"), null=True, blank=True)
+
+    class Meta:
+        ordering = ("-deleted_at", "-pk")
+        verbose_name = _("deletion")
+        verbose_name_plural = _("deletions")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.uid})"

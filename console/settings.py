@@ -135,6 +135,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=15),
         "options": {"expires": 15},
     },
+    "resume-deletions": {
+        "task": "console.tasks.resume_deletions",
+        "schedule": timedelta(seconds=60),
+        "options": {"expires": 60},
+    },
 }
 
 # --- Files ---------------------------------------------------------------------------------------------------

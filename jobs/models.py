@@ -41,6 +41,15 @@ class Job(models.Model):
     description = models.TextField(
         _("description"), blank=True, validators=[MaxLengthValidator(DESCRIPTION_LENGTH)]
     )
+    # For a job made before its first run (by Qianfan's API): what its runs train, until there is one.
+    base_model = models.ForeignKey(
+        BaseModel,
+        verbose_name=_("base model"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+    )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -220,6 +229,8 @@ class Run(models.Model):
     idle = models.BooleanField(_("idle training"), default=False)
     # What was estimated when it was submitted: {"tokens", "hours", "price", "currency"}.
     estimate = models.JSONField(_("estimate"), default=dict)
+    # What a program wants to find again on it: {text: text}; nothing here reads it.
+    metadata = models.JSONField(_("metadata"), default=dict, blank=True)
 
     state = models.CharField(_("state"), max_length=10, choices=RunState.choices, default=RunState.WAITING)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
