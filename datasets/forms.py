@@ -12,9 +12,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console.models import Workspace
-from datasets.formats import FORMATS
+from datasets.formats import by_row_type
 from datasets.models import Dataset, VersionState
-from datasets.uploads import EXTENSIONS, check, max_file_bytes
+from datasets.sources import EXTENSIONS
+from datasets.uploads import check, max_file_bytes
 
 
 class FilesInput(forms.ClearableFileInput):
@@ -24,7 +25,7 @@ class FilesInput(forms.ClearableFileInput):
 class FilesField(forms.FileField):
     """Any number of data files; cleans to a list, empty where none was chosen."""
 
-    widget = FilesInput(attrs={"accept": ",".join(EXTENSIONS)})
+    widget = FilesInput(attrs={"accept": ",".join((*EXTENSIONS, ".gz"))})
 
     def clean(self, data: Any, initial: Any = None) -> list[UploadedFile]:
         files = data if isinstance(data, list | tuple) else [data] if data else []
@@ -46,11 +47,15 @@ class UploadForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["files"].help_text = _(
-            ".jsonl or .json in UTF-8, several files at a time, up to %(size)s each."
+            ".jsonl, .json, .csv, .xlsx, .parquet or .txt, pictures, and archives of them (.zip, .tar.gz); texts in "
+            "UTF-8. Several files at a time, up to %(size)s each."
         ) % {"size": filesizeformat(max_file_bytes())}
         self.fields["format"].choices = [  # type: ignore[attr-defined]
             ("", _("Detect from the content")),
-            *((key, format_.label) for key, format_ in FORMATS.items()),
+            *(
+                (group, [(format_.key, format_.label) for format_ in formats])
+                for group, formats in by_row_type()
+            ),
         ]
 
 

@@ -144,7 +144,7 @@ class SourceFile(models.Model):
     name = models.CharField(_("file"), max_length=255)
     path = models.CharField(_("path"), max_length=300)
     size = models.PositiveBigIntegerField(_("size"))
-    # What its texts are written in, as Python names it; blank: UTF-8, as asked for.
+    # The encoding besides UTF-8 that somebody has agreed to read its texts in: a key of encodings.ENCODINGS.
     encoding = models.CharField(_("encoding"), max_length=20, blank=True)
 
     class Meta:

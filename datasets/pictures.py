@@ -37,7 +37,7 @@ THUMBNAIL_PIXELS = 320
 
 # Pillow's plugins raise all of these on damaged data.
 _DAMAGE = (
-    OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, MemoryError,
+    OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, ArithmeticError, MemoryError,
     struct.error, zlib.error,
 )  # fmt: skip
 
@@ -67,7 +67,7 @@ def check(file: IO[bytes]) -> str:
             if kind != "MPO" and getattr(image, "is_animated", False):
                 raise PictureError("picture_animated")
             # JPEG can be decoded at an eighth of its size, which reads all of the file in a fraction of the time.
-            image.draft("RGB", (image.width // 8, image.height // 8))
+            image.draft("RGB", (image.width // 8 or 1, image.height // 8 or 1))
             image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError("picture_too_many_pixels", limit=MAX_PIXELS // 1_000_000) from error

@@ -17,7 +17,18 @@ ROWS_A_PAGE = 20
 FOLD_CHARACTERS, SHOWN_CHARACTERS = 600, 8000
 FOLD_MESSAGES, SHOWN_MESSAGES = 6, 40
 
-ROLES: dict[str, Promise | str] = {"system": _("System"), "user": _("User"), "assistant": _("Assistant")}
+ROLES: dict[str, Promise | str] = {
+    "system": _("System"),
+    "user": _("User"),
+    "assistant": _("Assistant"),
+    "prompt": _("Description"),
+    "text": _("Text"),
+    "chosen": _("Chosen reply"),
+    "rejected": _("Rejected reply"),
+    "good": _("Good reply"),
+    "bad": _("Bad reply"),
+    "response": _("Reply with score %(score)s"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,12 +45,17 @@ class ShownMessage:
 
 @dataclass(frozen=True)
 class ShownRow:
-    """One row; `folded` follow the `messages`, `left_out` counts messages that are not shown."""
+    """One row; `folded` follow the `messages`, `left_out` counts messages that are not shown.
+
+    `picture` is the name of the row's picture, "" without one; `replies` are those that are compared.
+    """
 
     number: int
+    picture: str
     messages: list[ShownMessage]
     folded: list[ShownMessage]
     left_out: int
+    replies: list[ShownMessage]
 
 
 class Rows(Sequence[ShownRow]):
@@ -66,22 +82,40 @@ class Rows(Sequence[ShownRow]):
 
 
 def _shown(number: int, row: dict[str, Any]) -> ShownRow:
-    shown = [_shown_message(message) for message in row["messages"][:SHOWN_MESSAGES]]
+    messages = row.get("messages", [])
+    shown = [
+        _shown_message(message["role"], message["content"], is_context=message.get("weight") == 0)
+        for message in messages[:SHOWN_MESSAGES]
+    ]
     return ShownRow(
         number=number,
+        picture=row.get("image", "").removeprefix("images/"),
         messages=shown[:FOLD_MESSAGES],
         folded=shown[FOLD_MESSAGES:],
-        left_out=max(0, len(row["messages"]) - SHOWN_MESSAGES),
+        left_out=max(0, len(messages) - SHOWN_MESSAGES),
+        replies=_shown_replies(row),
     )
 
 
-def _shown_message(message: dict[str, Any]) -> ShownMessage:
-    content: str = message["content"]
+def _shown_replies(row: dict[str, Any]) -> list[ShownMessage]:
+    """What a row holds besides a conversation."""
+    shown = [_shown_message(key, row[key]) for key in ("prompt", "text", "chosen", "rejected") if key in row]
+    if "completion" in row:
+        shown.append(_shown_message("good" if row["label"] else "bad", row["completion"]))
+    for response in row.get("responses", [])[:SHOWN_MESSAGES]:
+        label = str(ROLES["response"]) % {"score": response["score"]}
+        shown.append(_shown_message("response", response["content"], label))
+    return shown
+
+
+def _shown_message(
+    role: str, content: str, label: Promise | str = "", is_context: bool = False
+) -> ShownMessage:
     return ShownMessage(
-        role=message["role"],
-        label=ROLES[message["role"]],
+        role=role,
+        label=label or ROLES[role],
         text=content[:SHOWN_CHARACTERS],
         start=content[: FOLD_CHARACTERS // 2] if len(content) > FOLD_CHARACTERS else "",
         left_out=max(0, len(content) - SHOWN_CHARACTERS),
-        is_context=message.get("weight") == 0,
+        is_context=is_context,
     )

@@ -95,6 +95,33 @@ def repeat_import(version: DatasetVersion) -> None:
     _wake(version)
 
 
+@transaction.atomic
+def accept_encodings(version: DatasetVersion) -> None:
+    """Imports the files once more, those that were found to be in another encoding in that one; raises NotAllowed."""
+    version = locked(version)
+    require_open(version)
+    changed = 0
+    for source in version.files.all():
+        encodings = {
+            problem["params"]["encoding"]
+            for problem in version.problems
+            if problem["kind"] == "other_encoding" and _is_of(problem["file"], source)
+        }
+        if encodings:
+            source.encoding = min(encodings)
+            source.save(update_fields=["encoding"])
+            changed += 1
+    if not changed:
+        raise NotAllowed(_("No file of this version is in another encoding."))
+    _reset(version, version.format, version.size)
+    _wake(version)
+
+
+def _is_of(name: str, source: SourceFile) -> bool:
+    """True for the source file's name, and for a member of it if it is an archive."""
+    return name == source.name or name.startswith(f"{source.name}/")
+
+
 def _reset(version: DatasetVersion, format_key: str, size: int) -> None:
     version.state = VersionState.IMPORTING
     version.format = format_key

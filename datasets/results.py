@@ -78,7 +78,8 @@ class Result:
             self._tell(0, now=True)
         if captions:
             self._read_captions(captions)
-        self._name_unused_pictures()
+        elif self.rows:
+            self._name_unused_pictures()
 
     def _tell(self, more: int, now: bool = False) -> None:
         if now or monotonic() - self.reported_at > PROGRESS_SECONDS:
@@ -122,7 +123,7 @@ class Result:
                 self._tell(int(item.end * scale))
 
     def _read_captions(self, captions: Captions) -> None:
-        if not self._settle_format("", [{"image": "", "prompt": ""}]):
+        if not self._settle_format("", [{"image": "-", "prompt": "-"}]):
             return
         for place, item, share in captions.read():
             if isinstance(item, Unreadable):
@@ -133,9 +134,9 @@ class Result:
             self._tell(0)
 
     def _name_unused_pictures(self) -> None:
-        unused = [place for place in self.sources.pictures if place not in self._stored]
-        for _group, name in unused if self.format and self.rows else []:
-            self._problem(name, "picture_unused")
+        for place in self.sources.pictures:
+            if place not in self._stored:
+                self._problem(place[1], "picture_unused")
 
     def _settle_format(self, name: str, head: list[Any]) -> bool:
         """Finds the format by the first file's head, unless the user chose one; False if a file has another."""

@@ -59,6 +59,7 @@ class DataFile:
     name: str
     place: Place
     path: Path | str
+    # The encoding, besides UTF-8, that somebody has agreed to read it in.
     encoding: str
     # Bytes of the import's progress that reading it stands for.
     share: int
@@ -75,19 +76,20 @@ class DataFile:
         """Opens it, a text in UTF-8; raises Refused for what is no text, or one in another encoding."""
         with _open(self.path) as file:
             start = file.read(HEAD_BYTES)
-            suffix = _suffix(self.name)
+            suffix = suffix_of(self.name)
             _check_signature(suffix, start)
-            if suffix in TEXTS and self.encoding:
-                with as_utf8(file, self.encoding) as copy:
+            encoding = recognised(start) if suffix in TEXTS else ""
+            if not encoding:
+                yield file
+            elif encoding == self.encoding:
+                with as_utf8(file, encoding) as copy:
                     yield copy
-                return
-            if suffix in TEXTS and (encoding := recognised(start)):
+            else:
                 raise Refused("other_encoding", encoding=encoding)
-            yield file
 
 
 def _reader(name: str, file: IO[bytes]) -> Callable[[IO[bytes], int], Iterator[Record | Unreadable]]:
-    suffix = _suffix(name)
+    suffix = suffix_of(name)
     if suffix in (".csv", ".tsv"):
         return tables.csv_records
     if suffix == ".xlsx":
@@ -116,7 +118,7 @@ def _check_signature(suffix: str, start: bytes) -> None:
             raise Refused("wrong_extension", suffix=suffix, found=label)
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
     """The ending of a file name that says what it is, in lower case."""
     name = name.lower()
     return next((suffix for suffix in ARCHIVES if name.endswith(suffix)), PurePosixPath(name).suffix)
@@ -155,7 +157,7 @@ class Sources:
 
     def add(self, source: SourceFile, report: Callable[[int], None]) -> Iterator[Problematic]:
         """Takes in an uploaded file and yields what is wrong with it. `report` is told how much of it was read."""
-        suffix = _suffix(source.name)
+        suffix = suffix_of(source.name)
         if suffix in ARCHIVES:
             yield from self._add_archive(source, report)
         elif suffix in pictures.EXTENSIONS:
@@ -175,9 +177,9 @@ class Sources:
         total = 0
         try:
             with seekable(source.path) as file:
-                _check_signature(_suffix(source.name), file.read(16))
+                _check_signature(suffix_of(source.name), file.read(16))
                 for member in unpack(file, source.name, folder, self.budget, report):
-                    place, suffix = (self.archives, member.name), _suffix(member.name)
+                    place, suffix = (self.archives, member.name), suffix_of(member.name)
                     name = f"{source.name}/{member.name}"
                     if is_nested(member.name):
                         refused.append(Problematic(name, "archive_nested", {}))
@@ -221,7 +223,7 @@ class Sources:
         others = []
         for file in self.files:
             place = stems.get(_stem(file.place))
-            if place and _suffix(file.name) in (".json", ".txt") and place not in captions:
+            if place and suffix_of(file.name) in (".json", ".txt") and place not in captions:
                 captions[place] = file
             else:
                 others.append(file)
@@ -303,7 +305,7 @@ def _caption(place: Place, file: DataFile) -> Record | Unreadable:
         return Unreadable(error.kind, 1, None, 0, params=error.params, file=file.name)
     except FileNotFoundError:
         return Unreadable("file_missing", 1, None, 0, file=file.name)
-    if _suffix(file.name) == ".txt":
+    if suffix_of(file.name) == ".txt":
         try:
             text = content.decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:

@@ -17,8 +17,8 @@ from django.utils.translation import gettext as _
 
 from datasets import publishing
 from datasets.models import DatasetVersion, SourceFile
+from datasets.sources import EXTENSIONS, suffix_of
 
-EXTENSIONS = (".jsonl", ".json")
 # Qianfan's limits for files from the user's own machine: up to 100 files, up to 1 GB each.
 MAX_FILES = 100
 DEFAULT_MAX_FILE_MB = 1024
@@ -42,11 +42,12 @@ def check(files: Iterable[UploadedFile]) -> None:
     for file in files:
         params = {
             "name": file.name,
+            "kinds": ", ".join(EXTENSIONS),
             "size": filesizeformat(file.size or 0),
             "limit": filesizeformat(max_file_bytes()),
         }
-        if PurePath(file.name or "").suffix.lower() not in EXTENSIONS:
-            errors.append(_("“%(name)s” is neither a .jsonl nor a .json file.") % params)
+        if suffix_of(file.name or "") not in EXTENSIONS:
+            errors.append(_("“%(name)s” is of no accepted kind: %(kinds)s.") % params)
         elif not file.size:
             errors.append(_("“%(name)s” is empty.") % params)
         elif (file.size or 0) > max_file_bytes():

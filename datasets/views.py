@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -11,6 +11,7 @@ from django.core.paginator import Page, Paginator
 from django.db import IntegrityError
 from django.db.models import OuterRef, Subquery
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -19,8 +20,9 @@ from django_htmx.http import HttpResponseClientRedirect, HttpResponseStopPolling
 
 from console.access import current_workspace, get_visible, get_writable, memberships, writable_workspace
 from console.htmx import HtmxHttpRequest, wants_fragment
-from datasets import publishing
-from datasets.formats import FORMATS
+from datasets import pictures, publishing
+from datasets.encodings import ENCODINGS
+from datasets.formats import by_row_type
 from datasets.forms import DatasetForm, FilterForm, UploadForm
 from datasets.models import Dataset, DatasetVersion, VersionState
 from datasets.preview import ROWS_A_PAGE, Rows, ShownRow
@@ -29,6 +31,7 @@ from datasets.storage import stream
 from datasets.uploads import import_files, import_sample
 
 PAGE_SIZE = 20
+ResponseType = TypeVar("ResponseType", bound=HttpResponseBase)
 
 
 @require_GET
@@ -75,7 +78,7 @@ def create(request: HtmxHttpRequest) -> HttpResponse:
         version = _create(request, form)
         if version:
             return _go(request, version)
-    context = {"nav": "datasets", "form": form, "formats": FORMATS.values()}
+    context = {"nav": "datasets", "form": form, "format_groups": by_row_type()}
     template = "datasets/_create_form.html" if wants_fragment(request) else "datasets/create.html"
     return render(request, template, context, status=422 if form.errors else 200)
 
@@ -120,6 +123,7 @@ def detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         "nav": "datasets",
         "dataset": dataset,
         "versions": versions,
+        "has_rows": any(version.row_count for version in versions),
         "is_importing": any(version.state == VersionState.IMPORTING for version in versions),
         "may_write": _may_write(request, dataset),
     }
@@ -191,6 +195,13 @@ def retry(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 
 @require_POST
 @login_required
+def convert(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Imports the version's files once more, texts that are not UTF-8 in the encoding that was recognised."""
+    return _change(request, uid, publishing.accept_encodings, "")
+
+
+@require_POST
+@login_required
 def publish_version(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Makes a draft available for training."""
     return _change(request, uid, publishing.publish, _("Published. Training jobs can use this version now."))
@@ -224,6 +235,38 @@ def download(request: HtmxHttpRequest, uid: str) -> FileResponse:
     except FileNotFoundError as error:
         raise Http404(_("The rows are no longer in the storage.")) from error
     return FileResponse(file, as_attachment=True, filename=name, content_type="application/jsonl")
+
+
+@require_GET
+@login_required
+def picture(request: HtmxHttpRequest, uid: str, name: str) -> FileResponse:
+    """A picture of a version as it was uploaded."""
+    version = _visible_version(request, uid)
+    try:
+        file = pictures.open_picture(version, name)
+    except FileNotFoundError as error:
+        raise Http404(_("There is no such picture.")) from error
+    content_type = pictures.CONTENT_TYPES[name.rpartition(".")[2]]
+    return _forever(FileResponse(file, content_type=content_type, filename=name))
+
+
+@require_GET
+@login_required
+def picture_thumbnail(request: HtmxHttpRequest, uid: str, name: str) -> HttpResponse:
+    """A small copy of a picture."""
+    version = _visible_version(request, uid)
+    try:
+        small = pictures.thumbnail(version, name)
+    except FileNotFoundError as error:
+        raise Http404(_("There is no such picture.")) from error
+    return _forever(HttpResponse(small, content_type="image/webp"))
+
+
+def _forever(response: ResponseType) -> ResponseType:
+    """A picture's name is made of its content: the browser may keep it, but no cache that others share."""
+    response["Cache-Control"] = "private, max-age=31536000, immutable"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 def _visible_version(request: HtmxHttpRequest, uid: str) -> DatasetVersion:
@@ -262,6 +305,13 @@ def _version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[
         "error_count": errors,
         "bad_rows": errors - files_lost,
         "spoilt_files": files_lost,
+        "encodings": sorted(
+            {
+                ENCODINGS[problem["params"]["encoding"]]
+                for problem in version.problems
+                if problem["kind"] == "other_encoding"
+            }
+        ),
         "groups": grouped(version.problems, version.problem_kinds),
         "page_obj": _page_of_rows(request, version),
         "form": UploadForm() if may_write else None,

@@ -11,7 +11,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from datasets.formats import base, messages, sharegpt
-from datasets.formats.references import MARK, settle_mark, single
+from datasets.formats.references import MARK, has_part, is_picture, settle_mark, single
 from datasets.models import RowType
 
 
@@ -30,7 +30,7 @@ class ImageMessages(base.Format):
         if not isinstance(record, dict):
             return False
         talks = "messages" in record or "conversations" in record or "response" in record
-        return talks and ("images" in record or "image" in record or _has_part(record))
+        return talks and ("images" in record or "image" in record or has_part(record))
 
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")
@@ -52,27 +52,9 @@ class ImageMessages(base.Format):
         return {"image": image, "messages": row["messages"]}
 
 
-def _parts(record: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
-    """The messages whose content is a list of parts, as OpenAI's API has them."""
-    found = record.get("messages")
-    return [
-        (message, message["content"])
-        for message in (found if isinstance(found, list) else [])
-        if isinstance(message, dict) and isinstance(message.get("content"), list)
-    ]
-
-
-def _is_picture(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") in ("image_url", "image")
-
-
-def _has_part(record: dict[str, Any]) -> bool:
-    return any(_is_picture(part) for _message, content in _parts(record) for part in content)
-
-
 def _with_parts(record: dict[str, Any]) -> dict[str, Any]:
     """The record with pictures taken out of its messages: `images` beside them, marks in their places."""
-    if not _has_part(record):
+    if not has_part(record):
         return record
     images = list(record.get("images") or [])
     rewritten = []
@@ -81,7 +63,7 @@ def _with_parts(record: dict[str, Any]) -> dict[str, Any]:
         if isinstance(content, list):
             parts = []
             for part in content:
-                if not _is_picture(part):
+                if not is_picture(part):
                     parts.append(part)
                     continue
                 if picture := part.get("image_url") or part.get("image"):

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from datasets.formats import base
+from datasets.formats.references import has_part
 from datasets.formats.tools import tool_call, tool_result, with_tools
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -23,7 +24,9 @@ class Messages(base.Format):
     sample = "messages.jsonl"
 
     def recognises(self, record: Any) -> bool:
-        return isinstance(record, dict) and "messages" in record and not base.has_other_data(record)
+        if not isinstance(record, dict) or "messages" not in record:
+            return False
+        return not base.has_other_data(record) and not has_part(record)
 
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")

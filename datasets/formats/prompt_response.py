@@ -25,6 +25,7 @@ class PromptResponse(base.Format):
             isinstance(first, dict)
             and "prompt" in first
             and isinstance(last, dict)
+            and ("response" in first or "file_name" not in first)
             and not base.has_other_data(first)
             and not base.has_other_data(last)
         )

@@ -54,3 +54,23 @@ def settle_mark(messages: list[base.Message], field: str) -> None:
         raise base.RowError(field, "mark_not_first")
     else:
         first["content"] = _MARKS.sub(MARK, first["content"])
+
+
+def _parts(record: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
+    """The messages whose content is a list of parts, as OpenAI's API has them."""
+    found = record.get("messages")
+    return [
+        (message, message["content"])
+        for message in (found if isinstance(found, list) else [])
+        if isinstance(message, dict) and isinstance(message.get("content"), list)
+    ]
+
+
+def is_picture(part: Any) -> bool:
+    """True for a part of a message that is a picture."""
+    return isinstance(part, dict) and part.get("type") in ("image_url", "image")
+
+
+def has_part(record: dict[str, Any]) -> bool:
+    """True if a message of the record has a picture among its parts."""
+    return any(is_picture(part) for _message, content in _parts(record) for part in content)

@@ -8,6 +8,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from console.models import Workspace
+from datasets.imports import run_import
 from datasets.models import Dataset, DatasetVersion, SourceFile, VersionState
 
 GOOD = json.dumps([{"prompt": "你好", "response": "Hi!"}], ensure_ascii=False)
@@ -36,3 +37,18 @@ def waiting(version: DatasetVersion) -> Callable[..., DatasetVersion]:
         return version
 
     return fill
+
+
+@pytest.fixture
+def imported(waiting) -> Callable[[dict[str, bytes]], DatasetVersion]:
+    """Returns a function that imports files, given by name, into the version and returns it."""
+
+    def carry_out(files: dict[str, bytes], format_key: str = "") -> DatasetVersion:
+        version = waiting(**files)
+        version.format = format_key
+        version.save()
+        assert run_import(version.pk)
+        version.refresh_from_db()
+        return version
+
+    return carry_out

@@ -47,7 +47,7 @@ def of_version(name: str, version: DatasetVersion) -> str:
 # --- Who may what --------------------------------------------------------------------------------------------
 
 READ = ["list", "detail", "version", "import_progress", "download"]
-WRITE = ["create", "sample", "new_version", "upload", "accept", "retry", "publish"]
+WRITE = ["create", "sample", "new_version", "upload", "accept", "retry", "convert", "publish"]
 
 
 def address(name: str, version: DatasetVersion) -> str:
@@ -201,8 +201,8 @@ def test_another_workspace_may_use_the_same_name(client_of, charlie, version) ->
 
 
 @pytest.mark.parametrize(("name", "content", "said"), [
-    ("a.csv", GOOD, "neither a .jsonl nor a .json"),
-    ("noext", GOOD, "neither a .jsonl nor a .json"),
+    ("a.gif", GOOD, "of no accepted kind"),
+    ("noext", GOOD, "of no accepted kind"),
     ("a.jsonl", "", "is empty"),
     ("a.jsonl", "x" * (1024**2 + 1), "at most 1.0"),
 ])  # fmt: skip
