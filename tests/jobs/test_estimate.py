@@ -176,6 +176,14 @@ def test_the_estimate_stays_with_the_run_and_meets_what_it_came_to(
     assert "¥1.70" in page and "¥2.00" in page
 
 
+def test_the_page_follows_the_costs_of_a_run(finished, client_of, alice):
+    run = finished(estimate={"tokens": 1234, "hours": "0.5", "price": None})
+    url = reverse("jobs:progress", args=[run.uid])
+    answer = client_of(alice).get(url, headers={"HX-Request": "true"})
+    assert 'id="run-cost" hx-swap-oob="innerHTML"' in answer.text
+    assert "1,234" in answer.text and "Actual" in answer.text
+
+
 def test_pictures_are_counted_and_not_their_captions(configuration):
     figures = estimate(replace(configuration, model_type="text2image"))
     assert figures.is_samples
