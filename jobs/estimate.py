@@ -80,7 +80,7 @@ def estimate(configuration: Configuration) -> Estimate:
     """What a run of this configuration will come to; takes at most five queries."""
     is_samples = configuration.model_type == ModelType.TEXT_TO_IMAGE
     base_model, resources = configuration.base_model, configuration.resources
-    if base_model is None or not configuration.sources:
+    if base_model is None or not configuration.sources or "hp-epoch" in configuration.errors:
         return Estimate(is_samples=is_samples)
     epochs = float(configuration.hyperparameters.get("epoch", 1))
     rows, characters = data_size(configuration)
@@ -184,14 +184,16 @@ def speed_of(pool: Pool | None, base_model_id: int, method: str) -> tuple[float 
     if pool is not None and (speed := table.values_list("tokens_per_second", flat=True).first()):
         return speed, "operator"
     runs = finished_runs(base_model_id).filter(method=method, pool=pool, held_seconds__gt=0)
-    speeds = [speed for run in runs.select_related("job")[:LEARNED_RUNS] if (speed := measured_speed(run))]
+    # Loading and saving are included: a short run makes later estimates careful.
+    figures = runs.values_list("job__model_type", "summary__data", "epoch", "held_seconds", "devices")[
+        :LEARNED_RUNS
+    ]
+    speeds = [
+        amount / (seconds * devices)
+        for model_type, data, epoch, seconds, devices in figures
+        if (amount := amount_of(model_type, data, epoch))
+    ]
     return (median(speeds), "runs") if speeds else (None, "")
-
-
-def measured_speed(run: Run) -> float:
-    """What a finished run did a second on one of its devices, loading and saving included: a short run makes
-    later estimates careful. 0 where it is not known."""
-    return (actual_amount(run) or 0) / (run.held_seconds * run.devices) if run.held_seconds else 0.0
 
 
 def charged_hours(seconds: float) -> Decimal:
@@ -240,7 +242,7 @@ def comparison(run: Run) -> Comparison:
     return Comparison(
         is_samples=is_samples,
         estimated_amount=stored.get("samples" if is_samples else "tokens"),
-        amount=actual_amount(run),
+        amount=amount_of(run.job.model_type, run.summary.get("data"), run.epoch),
         estimated_hours=_decimal(stored.get("hours")),
         hours=hours,
         estimated_price=_decimal(stored.get("price")),
@@ -255,14 +257,14 @@ def held_seconds(run: Run) -> float:
     return run.held_seconds + now
 
 
-def actual_amount(run: Run) -> int | None:
-    """Tokens (samples of a text-to-image run) that have passed through the model."""
-    data = run.summary.get("data")
-    if not data or not run.epoch:
+def amount_of(model_type: str, data: dict[str, Any] | None, epoch: float) -> int | None:
+    """Tokens (samples of a text-to-image run) that passed through the model in so many epochs; `data` is the
+    trainer's report of the rows."""
+    if not data or not epoch:
         return None
-    if run.job.model_type == ModelType.TEXT_TO_IMAGE:
-        return round(((data.get("rows") or 0) + (data.get("eval_rows") or 0)) * run.epoch)
-    return round(epoch_tokens(data) * run.epoch)
+    if model_type == ModelType.TEXT_TO_IMAGE:
+        return round(((data.get("rows") or 0) + (data.get("eval_rows") or 0)) * epoch)
+    return round(epoch_tokens(data) * epoch)
 
 
 def _decimal(text: str | None) -> Decimal | None:

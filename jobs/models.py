@@ -311,6 +311,11 @@ class Run(models.Model):
                 name="active_runs",
                 condition=models.Q(state__in=["Waiting", "Running"]),
             ),
+            models.Index(
+                fields=("base_model", "-finished_at"),
+                name="finished_runs",
+                condition=models.Q(state="Done"),
+            ),
         )
         verbose_name = _("run")
         verbose_name_plural = _("runs")
