@@ -96,7 +96,7 @@ def _train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     transformers.logging.disable_progress_bar()
     import datasets
 
-    datasets.disable_progress_bars()
+    datasets.disable_progress_bars()  # type: ignore[attr-defined]  # the library, not the app
     trainer = find_trainer(spec.trainer)
     assert trainer is not None  # read_spec has checked it
     module = importlib.import_module(f"jobs.training.{trainer.module}")

@@ -123,11 +123,9 @@ def _short(value: float) -> str:
 
 
 class EarlyStopping(TrainerCallback):
-    """Ends training when a logged metric has not improved by more than `threshold` for `patience`
-    measurements.
+    """Ends training when a metric has not improved by more than `threshold` for `patience` measurements.
 
-    The count is taken from the log history, which every checkpoint carries, so a resumed run goes on
-    counting.
+    The count is taken from the log history, which every checkpoint carries: a resumed run goes on counting.
     """
 
     def __init__(self, metric: str, threshold: float, patience: int) -> None:

@@ -59,12 +59,10 @@ def renderings(tokenizer: Any, messages: Messages, prepared: Prepared) -> list[t
 
 
 def render(tokenizer: Any, messages: Messages) -> Rendered:
-    """The text of a conversation that ends with a trained reply, and the span [start, end) of each trained
-    reply.
+    """The text of a conversation that ends with a trained reply, and each trained reply's span [start, end).
 
     Chat templates rarely mark replies, so the text is rendered up to each reply and past it: what the second
-    one adds is the reply and what closes its turn. Raises NotIncrementalError when the parts do not fit the
-    whole.
+    one adds is the reply and what closes its turn. Raises NotIncrementalError when the parts do not fit.
     """
 
     def text_of(count: int, ask: bool = False) -> str:

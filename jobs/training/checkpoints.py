@@ -1,8 +1,7 @@
 """Which checkpoints of a run directory can be trusted. Standard library only.
 
 transformers writes a checkpoint file by file, `trainer_state.json` last, and resumes from the highest number
-even when optimizer or random state are missing, with other results and without a word. So the choice is made
-here.
+even when optimizer or random state are missing: with other results, without a word. So we choose here.
 """
 
 import json

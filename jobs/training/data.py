@@ -31,8 +31,8 @@ def prepare(
     may raise to stop. Raises TrainingFailure for a row that cannot be read or rendered.
     """
     prepared = Prepared()
-    rows = []
-    for row in read_rows(path):
+    rows: list[Row] = []
+    for row in read_rows(path, Row):
         messages = without_tail(row.messages)
         if messages:
             rows.append(Row(messages, row.line))
@@ -47,10 +47,10 @@ def prepare(
         for row in block:
             samples += rendered_row(path, tokenizer, row, prepared)
         encoded = tokenise(tokenizer, [rendered for _, rendered in samples])
-        for (messages, _), tokens in zip(samples, encoded, strict=True):
+        for (sample, _), tokens in zip(samples, encoded, strict=True):
             if len(tokens) > max_length:
                 prepared.truncated_rows += 1
-                tokens = shorten(tokenizer, messages, max_length)
+                tokens = shorten(tokenizer, sample, max_length)
             if tokens.trained():
                 prepared.rows.append(tokens)
             else:
@@ -59,8 +59,7 @@ def prepare(
 
 
 def rendered_row(path: Path, tokenizer: Any, row: Row, prepared: Prepared) -> list[tuple[Messages, Rendered]]:
-    """`renderings` of a row; raises TrainingFailure with file and line when the chat template cannot show it.
-    """
+    """`renderings` of a row; raises TrainingFailure with file and line when the chat template cannot show it."""
     try:
         return renderings(tokenizer, row.messages, prepared)
     except TemplateError as error:

@@ -15,8 +15,7 @@ Event = dict[str, Any]
 class TrainingFailure(Exception):
     """A failure that a person can act on. It ends the run with a `failed` event.
 
-    `code` is stable snake_case (the console translates it with `params`), `message` one plain English
-    sentence.
+    `code` is stable snake_case (the console translates it with `params`), `message` one English sentence.
     """
 
     def __init__(self, code: str, message: str, **params: Any) -> None:
@@ -65,8 +64,7 @@ def now() -> str:
 def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
     """The complete events after byte `offset`, and the offset to pass next time.
 
-    A line that is still being written is left for the next call. A file that does not exist yet has no
-    events.
+    A line that is still being written is left for the next call. A file that does not exist has no events.
     """
     try:
         with path.open("rb") as file:

@@ -81,9 +81,7 @@ def report_start(
 
 
 def report_checkpoints(events: EventWriter, run_dir: Path, values: dict[str, float]) -> None:
-    """Bring the events in line with the checkpoints on disk, also those of a process that was killed in
-    between.
-    """
+    """Bring the events in line with the checkpoints on disk, also those of a process that was killed."""
     announced: set[int] = set()
     for event in read_events(run_dir / FILE_NAME)[0]:
         if event["type"] == "checkpoint":

@@ -111,9 +111,7 @@ def _unusable(row: Row) -> str:
 
 
 def without_tail(messages: Messages) -> list[Message]:
-    """Up to the last turn in the loss: what comes after it teaches nothing. Empty when no turn is in the
-    loss.
-    """
+    """Up to the last turn in the loss, what comes after it teaches nothing; empty when none is in the loss."""
     trained = [index for index, message in enumerate(messages) if is_trained(message)]
     return list(messages[: trained[-1] + 1]) if trained else []
 

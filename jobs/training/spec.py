@@ -49,9 +49,7 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Spec(msgspec.Struct, forbid_unknown_fields=True):
-    """One run. `attempt` counts starts of the same run directory from 1; `threads` null lets the trainer
-    choose.
-    """
+    """One run. `attempt` counts the starts of its directory from 1; `threads` null lets the trainer choose."""
 
     schema: Literal[1]
     run: str

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, pack_dataset
 
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[attr-defined]  # the library, not the app
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
 from jobs.training.data import prepare
@@ -29,9 +29,7 @@ TINY = 20_000_000  # parameters below which a second thread costs more than it b
 
 
 def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
-    """One run from its directory to `output/`. Raises TrainingFailure, or StopRequestedError before the first
-    step.
-    """
+    """One run, from its directory to `output/`. Raises TrainingFailure, and StopRequestedError between phases."""
     began = time.monotonic()
     values = Resolved(spec.method, spec.hyperparameters)
     is_lora = spec.method == "LoRA"
@@ -77,9 +75,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         seed=values["seed"],
         between_blocks=stop.check,
     )
-    evaluates = spec.data.eval is not None and values["validationStep"] > 0
-    eval_rows = Prepared()
-    if evaluates:
+    eval_rows, evaluates = Prepared(), False
+    if spec.data.eval is not None and values["validationStep"] > 0:
         eval_rows = prepare(
             run_dir / spec.data.eval, tokenizer, values["maxSeqLen"], between_blocks=stop.check
         )
@@ -220,9 +217,7 @@ def _dataset(prepared: Prepared) -> Dataset:
 
 
 def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
-    """(all steps, steps per epoch), counted as transformers does: the last, smaller batch of an epoch is a
-    step.
-    """
+    """(all steps, steps per epoch), as transformers counts: a smaller last batch of an epoch is a step."""
     batches = -(-rows // values["batchSize"])
     per_epoch = -(-batches // values["gradientAccumulationSteps"])
     return per_epoch * values["epoch"], per_epoch

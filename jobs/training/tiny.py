@@ -181,8 +181,10 @@ def pretrain(
 
 
 NORMS = ("input_layernorm", "post_attention_layernorm", "norm", "ln_f")
-READERS = ("q_proj", "k_proj", "v_proj", "query_key_value", "gate_proj", "up_proj", "gate_up_proj")
-READERS += ("dense_h_to_4h", "gate", "lm_head")
+READERS = (
+    *("q_proj", "k_proj", "v_proj", "query_key_value"),
+    *("gate_proj", "up_proj", "gate_up_proj", "dense_h_to_4h", "gate", "lm_head"),
+)
 
 
 def sharpen(model: Any, gain: float) -> None:

@@ -30,9 +30,7 @@ def broken(path: Path, reason: str) -> TrainingFailure:
 
 
 def check_weights(path: Path) -> list[Path]:
-    """The weight files of a model directory, opened once. Raises TrainingFailure naming the file that is
-    wrong.
-    """
+    """The weight files of a model directory, each opened once. Raises TrainingFailure naming the wrong one."""
     if not path.is_dir():
         raise missing(path, "the directory does not exist")
     if (path / "adapter_config.json").exists():
