@@ -22,6 +22,8 @@ urlpatterns = [
     path("models/", include("catalog.registry_urls")),
     path("base-models/", include("catalog.urls")),
     path("admin/", admin.site.urls),
+    # For programs; at the root, where Qianfan's SDK looks for them.
+    path("", include("jobs.api.urls")),
 ]
 
 if settings.DEBUG:

@@ -58,6 +58,7 @@ class Configuration:
     resources: Resources = field(default_factory=Resources)
     auto_publish: bool = False
     model_name: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
     errors: Problems = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -196,6 +197,26 @@ def submit(workspace: Workspace, user: User, configuration: Configuration) -> Ru
     return run
 
 
+def create_job(
+    workspace: Workspace, user: User, name: str, base_model: BaseModel, description: str = ""
+) -> Job:
+    """Creates a job whose runs are still to come, on a base model; raises ConfigurationRefused."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    wanted = Configuration(name=name, model_type=base_model.family.model_type, description=description)
+    with transaction.atomic():
+        _check_job(workspace, wanted, found)
+        if found:
+            raise ConfigurationRefused(dict(found))
+        return Job.objects.create(
+            workspace=workspace,
+            name=name,
+            model_type=wanted.model_type,
+            description=description,
+            base_model=base_model,
+            created_by=user,
+        )
+
+
 def _create_run(job: Job, user: User, configuration: Configuration) -> Run:
     """The rows of a run whose configuration was checked."""
     if configuration.base_model is None:
@@ -223,6 +244,7 @@ def _create_run(job: Job, user: User, configuration: Configuration) -> Run:
         devices=configuration.resources.devices,
         idle=configuration.resources.idle,
         estimate=estimate(configuration).stored(),
+        metadata=configuration.metadata,
         created_by=user,
         created_at=timezone.now(),
         publication=Publication.PENDING if configuration.auto_publish else Publication.OFF,

@@ -49,6 +49,8 @@ class Caller:
 
     key: ApiKey
     role: str
+    # The address under which the caller knows the console, for links in answers.
+    origin: str = ""
 
     @property
     def user(self) -> User:

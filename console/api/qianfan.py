@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -128,6 +128,7 @@ def _carry_out(request: HttpRequest, find: Callable[[], Action]) -> Any:
         if request.method != "POST":
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only POST is answered here.")
         note_use(caller.key)
+        caller = replace(caller, origin=f"{request.scheme}://{request.get_host()}")
         with translation.override(caller.user.language or translation.get_language()):
             action = find()
             require(caller, action.scope)
@@ -135,8 +136,10 @@ def _carry_out(request: HttpRequest, find: Callable[[], Action]) -> Any:
             if not action.creates:
                 return action.run(caller, body)
             with transaction.atomic():
+                result = action.run(caller, body)
+                # Last, so that whoever asks twice in one second hears what stands against it, if anything does.
                 refuse_replay(request, signature)
-                return action.run(caller, body)
+                return result
     except Refused:
         raise
     except RequestDataTooBig as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from django.db import connection
 
 from console.api.keys import Credentials, issue
 from console.models import Membership, Role, Scope, User
@@ -20,3 +21,32 @@ def make_key() -> Callable[..., Credentials]:
         return issue(user, membership.workspace, "test", scope)[1]
 
     return make
+
+
+@pytest.fixture
+def server(live_server, monkeypatch) -> str:
+    """The address of the console. Its threads let go of the database after each request, so that the test
+    database can be removed although clients keep their connections open."""
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
+    return live_server.url
+
+
+@pytest.fixture
+def qianfan_as(server, monkeypatch, tmp_path):
+    """Returns a function that has the official SDK call the console with a person's key."""
+    monkeypatch.setenv("QIANFAN_CACHE_DIR", str(tmp_path / "qianfan"))
+    import qianfan
+    from qianfan.trainer import configs
+
+    settings = qianfan.get_config()
+    monkeypatch.setattr(settings, "CONSOLE_API_BASE_URL", server)
+
+    def sign_in(made: Credentials) -> None:
+        # The SDK keeps the list of models for two hours.
+        configs.ttl_cache.clear()
+        configs.ModelInfoMappingCollection.clear()
+        configs.DefaultTrainConfigMappingCollection.clear()
+        monkeypatch.setattr(settings, "ACCESS_KEY", made.access_key)
+        monkeypatch.setattr(settings, "SECRET_KEY", made.secret_key)
+
+    return sign_in

@@ -1,0 +1,1 @@
+"""Jobs, runs and models through Qianfan's API and through OpenAI's."""
