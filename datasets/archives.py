@@ -90,7 +90,7 @@ def unpack(
     members = _zip_members if name.lower().endswith(".zip") else _tar_members
     taken: set[str] = set()
     try:
-        for number, (raw_name, stream) in enumerate(members(file, size, budget), 1):
+        for number, (raw_name, declared, stream) in enumerate(members(file, size, budget), 1):
             if number > MAX_MEMBERS:
                 raise Refused("archive_too_many", limit=MAX_MEMBERS)
             member = safe_name(raw_name)
@@ -100,7 +100,10 @@ def unpack(
                 raise Refused("archive_same_name", name=member[:100])
             taken.add(member)
             path = directory / str(len(taken))
-            yield Member(member, path, _copy(stream, path, file, report))
+            copied = _copy(stream, path, file, report)
+            if copied != declared:
+                raise Refused("archive_broken", detail="a file is shorter than declared")
+            yield Member(member, path, copied)
     except _DAMAGE as error:
         detail = "" if isinstance(error, EOFError) else str(error)[:100]
         raise Refused("archive_broken", detail=detail or "unexpected end of file") from error
@@ -137,7 +140,7 @@ def _copy(stream: IO[bytes], path: Path, archive: IO[bytes], report: Callable[[i
 # --- zip -----------------------------------------------------------------------------------------------------
 
 
-def _zip_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[str, int, IO[bytes]]]:
     if _directory_bytes(file, size) > MAX_DIRECTORY_BYTES:
         raise Refused("archive_too_many", limit=MAX_MEMBERS)
     file.seek(0)
@@ -155,7 +158,7 @@ def _zip_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[s
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise Refused("archive_method")
             with archive.open(info) as stream:
-                yield _decoded_name(info), stream
+                yield _decoded_name(info), info.file_size, stream
 
 
 def _decoded_name(info: zipfile.ZipInfo) -> str:
@@ -216,7 +219,7 @@ class _Metered:
         return self.position
 
 
-def _tar_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[str, int, IO[bytes]]]:
     stream: Any = _Metered(file, budget)
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         while (info := archive.next()) is not None:
@@ -228,7 +231,7 @@ def _tar_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[s
                 raise Refused("archive_link", name=info.name[:100])
             member = archive.extractfile(info)
             assert member is not None
-            yield info.name, member
+            yield info.name, info.size, member
     # The checksum of the .gz stands at its end, after what tar reads.
     while stream.read(CHUNK_BYTES):
         pass

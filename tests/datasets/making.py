@@ -35,3 +35,26 @@ def tar_of(files: dict[str, bytes | str], *more: tarfile.TarInfo) -> bytes:
         for info in more:
             archive.addfile(info)
     return file.getvalue()
+
+
+def xlsx_of(*sheets: list[list[object]]) -> bytes:
+    """An .xlsx file; each sheet is a list of rows."""
+    import openpyxl
+
+    book, file = openpyxl.Workbook(), BytesIO()
+    for number, rows in enumerate(sheets):
+        sheet = book.create_sheet() if number else book.active
+        for row in rows:
+            sheet.append(row)
+    book.save(file)
+    return file.getvalue()
+
+
+def parquet_of(columns: dict[str, list[object]]) -> bytes:
+    """A .parquet file with these columns."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = BytesIO()
+    parquet.write_table(pa.table(columns), file)
+    return file.getvalue()

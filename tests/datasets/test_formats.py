@@ -176,7 +176,96 @@ WRONG = [
     ("sharegpt", {"conversations": [{"from": "human"}]}, "conversations[0].value", "missing"),
     ("sharegpt", {"conversations": [{"from": "cat", "value": "h"}]}, "conversations[0].from", "unknown_role"),
     ("sharegpt", {"conversations": []}, "conversations", "empty_list"),
+    ("image_caption", {"image": "1.png"}, "prompt", "missing"),
+    ("image_caption", {"prompt": "p"}, "image", "missing"),
+    ("dpo_turns", [{"user": "u", "chosen": "a"}], "[0].rejected", "missing"),
+    ("dpo_turns", [{"user": "u", "chosen": "a", "rejected": "a"}], "[0].rejected", "same_replies"),
+    ("dpo_turns", [{"user": "u"}, {"user": "u", "chosen": "a", "rejected": "b"}], "[0].assistant", "missing"),
+    (
+        "dpo",
+        {"prompt": "p", "chosen": {"role": "user", "content": "a"}, "rejected": "b"},
+        "chosen.role",
+        "not_a_reply",
+    ),
+    (
+        "dpo",
+        {"chosen": [said("user"), said("assistant")], "rejected": [said("assistant")]},
+        "rejected",
+        "questions_differ",
+    ),
+    (
+        "dpo",
+        {"messages": [said("user"), said("assistant")], "chosen": "a", "rejected": "b"},
+        "messages",
+        "no_question",
+    ),
+    ("kto_turns", [{"user": "u", "chosen": "a", "rejected": "b"}], "[0]", "one_of_two"),
+    ("kto", {"messages": [said("user"), said("assistant")], "label": "yes"}, "label", "wrong_type"),
+    ("kto", {"messages": [said("user")], "label": True}, "messages", "unlabelled"),
+    (
+        "sorted_responses",
+        [{"prompt": "p", "response": [["a"]], "score": [1]}],
+        "[0].response",
+        "scores_differ",
+    ),
+    (
+        "sorted_responses",
+        [{"prompt": "p", "response": [["a"], [""]], "score": [1, 2]}],
+        "[0].response[1]",
+        "empty",
+    ),
+    (
+        "sorted_responses",
+        [{"prompt": "p", "response": [["a"], ["b"]], "score": [1, "2"]}],
+        "[0].score[1]",
+        "wrong_type",
+    ),
+    ("text", {"text": ""}, "text", "empty"),
 ]
+
+
+TURN = [said("user", "q")]
+A, B = said("assistant", "a"), said("assistant", "b")
+
+
+@pytest.mark.parametrize("record", [
+    {
+        "conversations": [{"from": "human", "value": "q"}],
+        "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"},
+    },
+    {"messages": TURN, "chosen": A, "rejected": B},
+    {"prompt": "q", "chosen": "a", "rejected": "b"},
+    {"prompt": TURN, "chosen": [A], "rejected": [B]},
+    {"prompt": "q", "chosen": [*TURN, A], "rejected": [*TURN, B]},
+    {"chosen": [*TURN, A], "rejected": [*TURN, B]},
+    {"instruction": "q", "input": "", "chosen": "a", "rejected": "b"},
+    [{"user": "q", "chosen": "a", "rejected": "b"}],
+    [{"prompt": "q", "chosen": [["a"]], "rejected": [["b"]]}],
+])  # fmt: skip
+def test_preferences_of_public_data_in_every_spelling(record: object) -> None:
+    format_ = detect([record])
+    assert format_.row(record) == {"messages": TURN, "chosen": "a", "rejected": "b"}
+
+
+@pytest.mark.parametrize("record", [
+    {"messages": [*TURN, B], "label": False},
+    {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "b"}], "kto_tag": False},
+    {"prompt": "q", "completion": "b", "label": False},
+    [{"user": "q", "rejected": "b"}],
+])  # fmt: skip
+def test_judged_replies_in_every_spelling(record: object) -> None:
+    assert detect([record]).row(record) == {"messages": TURN, "completion": "b", "label": False}
+
+
+def test_sorted_responses_keep_their_scores() -> None:
+    record = [
+        {"prompt": "p", "response": "r"},
+        {"prompt": "q", "response": [["a"], ["b"]], "score": [2, 0.5]},
+    ]
+    assert detect([record]).row(record)["responses"] == [
+        {"content": "a", "score": 2},
+        {"content": "b", "score": 0.5},
+    ]
 
 
 @pytest.mark.parametrize(("key", "record", "field", "kind"), WRONG)
