@@ -63,6 +63,7 @@ class IncrementalFields(forms.Form):
     typed: QueryDict
     workspace: Workspace
     choice: ModelChoice
+    submitted: bool
 
     @property
     def is_incremental(self) -> bool:
@@ -79,9 +80,15 @@ class IncrementalFields(forms.Form):
         return find_base(self.workspace, uid) if self.is_incremental and uid else None
 
     @property
+    def shown_base(self) -> Run | None:
+        """The chosen run, unless another job type was chosen after it."""
+        base = self.chosen_base
+        return base if base and base.job.model_type == self.choice.model_type else None
+
+    @property
     def base_choices(self) -> list[Base]:
         """The offered runs; also the chosen one where it is not among them (any more)."""
-        chosen = self.chosen_base
+        chosen = self.shown_base
         if chosen is None or any(base.run == chosen for base in self.offered_bases):
             return self.offered_bases
         return [*self.offered_bases, Base(chosen, obstacle(chosen))]
@@ -107,8 +114,9 @@ class IncrementalFields(forms.Form):
         """Base run, step and share; what cannot be read goes to `errors`."""
         if not self.is_incremental:
             return None, None, MIX_DEFAULT
-        uid = self.typed.get("base_run", "")
-        if self.chosen_base is None:
+        base = self.chosen_base if self.submitted else self.shown_base
+        uid = "" if self.chosen_base else self.typed.get("base_run", "")
+        if base is None:
             errors["base_run"] = [
                 _("%(uid)s is not a run of this workspace.") % {"uid": uid}
                 if uid
@@ -119,7 +127,7 @@ class IncrementalFields(forms.Form):
             share = float(str(parse(Kind.FLOAT, self.typed.get("base_mix", format_number(MIX_DEFAULT)))))
         except InvalidValue as error:
             errors["base_mix"] = [str(error)]
-        return self.chosen_base, self._read_base_step(errors), share
+        return base, self._read_base_step(errors) if base else None, share
 
     def _read_base_step(self, errors: Problems) -> int | None:
         """None is the result of the base run. Steps of another run, chosen before, give way to the default."""

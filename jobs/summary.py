@@ -11,9 +11,9 @@ from catalog.values import format_number
 from datasets.mixing import shares
 from jobs.configuration import Configuration, training_rows
 from jobs.data_rules import RECOMMENDED_RATE, DataRules
-from jobs.estimate import Estimate, estimate
+from jobs.estimate import Estimate, estimate, usual_tokens_per_character
 from jobs.forms import RunForm
-from jobs.mix import Kind, counted_rows, mix
+from jobs.mix import Kind, MixPart, counted_rows, mix
 
 # Fields that hold a number of the mix, beside the rates.
 NUMBERS = ("split_ratio", "corpus_parts", "base_mix")
@@ -29,6 +29,19 @@ class MixLine:
     rate: str
     rows: int
     share: float
+
+
+@dataclass(frozen=True)
+class CorpusShare:
+    """What the general corpus adds. `wanted` rows is what the ratio asks for; a corpus may have fewer."""
+
+    rows: int
+    tokens: int
+    wanted: int
+
+    @property
+    def is_short(self) -> bool:
+        return self.rows < self.wanted
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class Summary:
     training: int | None
     testing: int | None
     missing: list[Missing]
+    corpus: CorpusShare | None
     # None while the data make no sense.
     estimate: Estimate | None
 
@@ -73,16 +87,12 @@ class Summary:
     def is_above_recommended(self) -> bool:
         return any(float(line.rate or 0) > RECOMMENDED_RATE for line in self.lines)
 
-    @property
-    def corpus(self) -> MixLine | None:
-        """What the general corpus adds."""
-        return next((line for line in self.lines if line.kind == Kind.CORPUS), None)
-
 
 def summarize(form: RunForm) -> Summary:
     configuration, found = form.configuration, form.problems
     nonsense = {name for name in found if name.startswith("rate-") or name in NUMBERS}
-    parts = mix(_sensible(configuration, nonsense))
+    sensible = _sensible(configuration, nonsense)
+    parts = mix(sensible)
     lines = [
         MixLine(
             part.kind, part.label, "" if part.rate is None else format_number(part.rate), part.rows, share
@@ -98,7 +108,30 @@ def summarize(form: RunForm) -> Summary:
         for message in messages
     ]
     cost = None if nonsense else estimate(configuration)
-    return Summary(form.rules, left_out, lines, counted_rows(parts), training, testing, missing, cost)
+    return Summary(
+        rules=form.rules,
+        left_out=left_out,
+        lines=lines,
+        rows=counted_rows(parts),
+        training=training,
+        testing=testing,
+        missing=missing,
+        corpus=_corpus_share(sensible, parts),
+        estimate=cost,
+    )
+
+
+def _corpus_share(configuration: Configuration, parts: Sequence[MixPart]) -> CorpusShare | None:
+    part = next((part for part in parts if part.kind == Kind.CORPUS), None)
+    if part is None or configuration.corpus is None:
+        return None
+    own = sum(part.trained for part in parts if part.kind == Kind.SOURCE)
+    density = usual_tokens_per_character([configuration.corpus.version])
+    return CorpusShare(
+        rows=part.rows,
+        tokens=round(part.characters * density),
+        wanted=round(own * configuration.corpus_ratio),
+    )
 
 
 def _sensible(configuration: Configuration, nonsense: set[str]) -> Configuration:

@@ -222,3 +222,23 @@ def test_images_have_no_sampling_rates(client, workspace, make_version, seeing):
     page = client.get(CREATE, {"type": "imageUnderstanding", "source": version.uid})
     assert page.context["form"].chosen_versions == [version]
     assert f"rate-{version.uid}" not in page.text
+
+
+def test_a_base_of_another_type_is_let_go_on_the_page_and_refused_when_submitted(
+    client, filled, seeing, base
+):
+    typed = filled | {"type": "imageUnderstanding", "base_model": "Seer-13B"}
+    answer = panel(client, **typed)
+    assert answer.context["form"].configuration.base_run is None
+    assert base.uid not in answer.text
+    errors = client.post(CREATE, typed).context["form"].errors
+    assert "another job type" in errors["base_run"][0]
+
+
+def test_a_corpus_that_is_too_small_says_so(client, filled, corpus):
+    answer = panel(client, "summary", **filled, with_corpus="on", corpus_parts="0.1", split_ratio="0")
+    share = answer.context["summary"].corpus
+    assert (share.rows, share.wanted, share.is_short) == (400, 1200, True)
+    # "question 1 answer 1": 4 words of 1.3 tokens for each row, of which the count of characters says 20.
+    assert 400 < share.tokens < 4000
+    assert "none is taken twice" in answer.text
