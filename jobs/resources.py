@@ -54,6 +54,7 @@ class ResourceFields(forms.Form):
     )
 
     typed: QueryDict
+    submitted: bool
 
     @cached_property
     def offered_pools(self) -> list[Pool]:
@@ -76,32 +77,34 @@ class ResourceFields(forms.Form):
         return next((pool for pool in self.offered_pools if pool.queue == name), None)
 
     @property
+    def chosen_devices(self) -> str:
+        """The number as it was typed. While the form is filled in, one that the pool does not offer (it was
+        chosen for another pool) gives way to the pool's first."""
+        offered = [str(count) for count in offered_counts(self.chosen_pool)]
+        typed = self.typed.get("devices", "")
+        return typed if typed in offered or (typed and self.submitted) else offered[0]
+
+    @property
     def device_choices(self) -> list[tuple[str, str]]:
-        """Counts of devices of the chosen pool, as value and text; a typed one that it does not offer as well,
-        for the complaint stands beside it."""
+        """Counts of devices of the chosen pool, as value and text; a submitted one that it does not offer as
+        well, for the complaint stands beside it."""
         choices = [
             (str(count), ngettext("%(count)d device", "%(count)d devices", count) % {"count": count})
             for count in offered_counts(self.chosen_pool)
         ]
-        asked = self.typed.get("devices", "")
-        return choices if not asked or asked in dict(choices) else [*choices, (asked, asked)]
-
-    @property
-    def chosen_devices(self) -> str:
-        return self.typed.get("devices") or str(offered_counts(self.chosen_pool)[0])
+        chosen = self.chosen_devices
+        return choices if chosen in dict(choices) else [*choices, (chosen, chosen)]
 
     def read_resources(self, errors: Problems) -> Resources:
         """What is asked for; names and numbers that cannot be read go to `errors`."""
-        name, typed = self.typed.get("pool", ""), self.typed.get("devices", "")
+        name, typed = self.typed.get("pool", ""), self.chosen_devices
         if name and self.chosen_pool is None:
             errors["pool"] = [_("%(name)s is not one of the resource pools offered here.") % {"name": name}]
-        devices = offered_counts(self.chosen_pool)[0]
-        if typed:
-            # Nine digits are more devices than anybody has, and fit into the database.
-            if typed.isascii() and typed.isdecimal() and len(typed) <= 9:
-                devices = int(typed)
-            else:
-                errors["devices"] = [_("Enter a whole number.")]
+        # Nine digits are more devices than anybody has, and fit into the database.
+        is_number = typed.isascii() and typed.isdecimal() and len(typed) <= 9
+        if not is_number:
+            errors["devices"] = [_("Enter a whole number.")]
+        devices = int(typed) if is_number else offered_counts(self.chosen_pool)[0]
         return Resources(self.chosen_pool, devices, bool(self.typed.get("idle")))
 
 

@@ -7,7 +7,8 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs import lifecycle, queueing
+from console.celery import app
+from jobs import lifecycle, queueing, tasks
 from jobs.models import Pool, RunState
 
 ME = lifecycle.follower_name()
@@ -188,3 +189,25 @@ def test_the_place_takes_few_queries(make_run, pool, django_assert_num_queries):
     runs = [make_run(pool=pool) for _number in range(20)]
     with django_assert_num_queries(2):
         queueing.place(runs[-1])
+
+
+@pytest.mark.services
+def test_dispatch_wakes_workers_of_the_right_queues_and_makes_room(make_run, pool):
+    make_run(pool=pool, idle=True)
+    idle = claim()
+    make_run()
+    make_run(pool=pool)
+    with app.connection_for_write() as broker:
+        for queue in ("a100", "training"):
+            broker.default_channel.queue_purge(queue)
+        tasks.dispatch()
+        idle.refresh_from_db()
+        assert idle.preempt_requested_at is not None
+        # The pool has no free device yet: nobody is woken up for it.
+        assert broker.default_channel.client.llen("training") == 1
+        assert broker.default_channel.client.llen("a100") == 0
+        lifecycle.release(idle, "preempted", step=0)
+        tasks.dispatch()
+        assert broker.default_channel.client.llen("a100") == 1
+        for queue in ("a100", "training"):
+            broker.default_channel.queue_purge(queue)

@@ -97,7 +97,7 @@ def test_another_pool_brings_its_own_numbers(client, pool):
     Pool.objects.create(name="CPU", queue="cpu", slots=1, device_counts=[1], allows_idle=False)
     answer = client.post(
         reverse("jobs:panel"),
-        {"pool": "cpu", "type": "text2text"},
+        {"pool": "cpu", "type": "text2text", "devices": "2"},
         headers={"HX-Request": "true", "HX-Target": "resource-fields"},
     )
     assert answer.context["form"].device_choices == [("1", "1 device")]
