@@ -1,6 +1,7 @@
 """资源配置: what the wizard offers, and what nobody gets however the form is sent."""
 
 import pytest
+from django.core.management import call_command
 from django.urls import reverse
 
 from jobs.models import Pool, Run, RunState
@@ -125,3 +126,9 @@ def test_the_pool_of_this_machine_is_made_once(db, settings, monkeypatch):
         "NVIDIA H100",
     )
     assert make_default_pool() is None
+
+
+def test_the_command_names_the_pool_that_it_made(db, capsys):
+    call_command("make_pool")
+    call_command("make_pool")
+    assert capsys.readouterr().out.count("This machine") == Pool.objects.count() == 1
