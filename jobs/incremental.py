@@ -13,6 +13,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from catalog.models import ModelType
 from console.models import Workspace
 from jobs.models import Checkpoint, Run, RunState
 
@@ -67,9 +68,16 @@ def saved_steps(run: Run) -> list[int]:
 def startable_steps(run: Run) -> list[int | None]:
     """Where a further run may start: None is the result of a run that is done, and comes first. The checkpoint
     of the last step is the same weights and not named again."""
+    steps = _whole_steps(run)
     if run.state != RunState.DONE:
-        return list(saved_steps(run))
-    return [None, *(step for step in saved_steps(run) if step != run.step)]
+        return list(steps)
+    return [None, *(step for step in steps if step != run.step)]
+
+
+def _whole_steps(run: Run) -> list[int]:
+    """Steps whose checkpoint is a whole model. Those of a text-to-image run hold only the part of the pipeline
+    that is trained, so that its result alone can be started from."""
+    return [] if run.job.model_type == ModelType.TEXT_TO_IMAGE else saved_steps(run)
 
 
 def default_step(run: Run) -> int | None:
@@ -88,7 +96,7 @@ def obstacle(run: Run) -> str:
     if run.method != METHOD:
         return _("LoRA results cannot be a base: only full-parameter training gives one.")
     if not startable_steps(run):
-        return _("It has saved no checkpoint yet.")
+        return _("It has saved nothing to start from.")
     if timezone.now() - trained_at(run) > timedelta(days=settings.INCREMENTAL_MAX_AGE_DAYS):
         return _("Trained more than %(days)d days ago.") % {"days": settings.INCREMENTAL_MAX_AGE_DAYS}
     return ""
@@ -125,4 +133,4 @@ def check_base(
 
 def _allowed_steps(run: Run) -> Sequence[int | None]:
     """Also the checkpoint of the last step of a run that is done may be named."""
-    return [*startable_steps(run), *saved_steps(run)]
+    return [*startable_steps(run), *_whole_steps(run)]

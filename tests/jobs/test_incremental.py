@@ -8,7 +8,7 @@ from django.utils import timezone
 from catalog.models import BaseModel, Offer, WeightsKind
 from datasets.mixing import Source
 from jobs.configuration import Configuration, problems, submit
-from jobs.incremental import offered_bases, startable_steps
+from jobs.incremental import obstacle, offered_bases, startable_steps
 from jobs.models import Checkpoint, Job, Run, RunSource, RunState
 
 FULL = "FullFineTuning"
@@ -127,6 +127,13 @@ def test_the_base_data_do_not_count_for_the_100_rows(workspace, configuration, m
 
 def test_the_result_comes_first_and_its_checkpoint_is_not_named_twice(base):
     assert startable_steps(base) == [None, 20]
+
+
+def test_of_a_text_to_image_run_only_the_result_is_whole(base):
+    base.job.model_type = "text2image"
+    assert startable_steps(base) == [None]
+    base.state = RunState.STOPPED
+    assert obstacle(base)
 
 
 def test_what_can_be_chosen_is_offered_first(workspace, base, make_run):
