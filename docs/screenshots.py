@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -48,7 +49,9 @@ def train_first_run(page: Page) -> None:
     ).first.wait_for(timeout=300_000)
 
 
-def shoot(browser: Browser, base_url: str, password: str, theme: str, language: str) -> None:
+def shoot(
+    browser: Browser, base_url: str, password: str, theme: Literal["light", "dark"], language: str
+) -> None:
     """Wizard, run page, datasets and base models in one theme and language."""
     context = browser.new_context(
         base_url=base_url, viewport={"width": 1440, "height": 900}, color_scheme=theme, locale=language
