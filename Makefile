@@ -23,6 +23,10 @@ lint: $(VENV)/.dev translations
 	HTTPS=true SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') \
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
 
+# Measurements: the server time of every swap of the wizard, with its ratio to a bare view.
+bench: $(VENV)/.run translations
+	@$(BIN)/python -m bench.swap $(ARGS)
+
 install: $(VENV)/.run
 install-dev: $(VENV)/.dev
 

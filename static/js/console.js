@@ -8,6 +8,7 @@
  * data-key=X         the key X (outside of text fields) focuses or clicks the element
  * data-autosubmit    a select or checkbox that sends its form when it changes
  * data-follow        a log box that stays at its end while more arrives, unless someone scrolled up
+ * data-count=ID      <output data-max=500> that counts the characters of the text field ID while somebody types
  * .section-index     marks the section in view
  * Texts come from data-text-* on <body>, so that they are in the page's language.
  */
@@ -174,6 +175,18 @@ function follow(box) {
     .observe(box, { childList: true, subtree: true, characterData: true });
 }
 
+// ---- character counts, in Unicode code points like Python's len(): an emoji is one character on both sides
+function count(output) {
+  const area = document.getElementById(output.dataset.count);
+  if (!area) return;
+  const length = [...area.value].length;
+  output.textContent = `${length}/${output.dataset.max}`;
+  output.classList.toggle("is-over", length > Number(output.dataset.max));
+}
+document.addEventListener("input", (event) => {
+  if (event.target.id) each(document, `[data-count="${CSS.escape(event.target.id)}"]`, count);
+});
+
 // ---- section index of long forms
 function watchSections(index) {
   const links = [...index.querySelectorAll("a[href^='#']")];
@@ -194,6 +207,7 @@ function enhance(root) {
   each(root, "time[data-relative]", showTime);
   each(root, "[data-toast]:not(template *)", armToast);
   each(root, "[data-follow]", follow);
+  each(root, "[data-count]", count);
   each(root, ".section-index", watchSections);
 }
 enhance(document);
