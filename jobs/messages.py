@@ -134,6 +134,7 @@ TIMELINE: Texts = {
     "stopped": _("Stopped"),
     "done": _("Training is done"),
     "failed": _("Failed"),
+    "publish_requested": _("Publishing as %(model)s was asked for"),
     "published": _("Published as %(model)s V%(version)s"),
 }
 # Colours of the timeline's dots.

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
+from console.models import User
 from jobs import launch, lifecycle, queueing
 from jobs.models import Publication, Run, RunState
 
@@ -27,6 +31,58 @@ class NotPublishable(Exception):
     def __init__(self, code: str, **params: Any) -> None:
         super().__init__(code)
         self.code, self.params = code, params
+
+
+class PublicationRefused(Exception):
+    """A run that may not be published as asked; the text says why, for the user, `field` what is to blame."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def request(run: Run, user: User, name: str, model: Model | None = None) -> ModelVersion:
+    """Publishes a finished run as a new model of that name, or as the next version of `model`.
+
+    The version is there at once, and ready once a worker has copied the weights. Raises PublicationRefused.
+    """
+    from jobs.tasks import run_training
+
+    with transaction.atomic():
+        current = Run.objects.select_for_update(of=("self",)).select_related("job__workspace").get(pk=run.pk)
+        _require_publishable(current, name, model)
+        current.publication = Publication.PENDING
+        current.publication_note = None
+        current.publish_name = model.name if model else name
+        current.publish_as_new, current.publish_model = model is None, model
+        current.save()
+        lifecycle.note(current, "publish_requested", actor=user, model=current.publish_name)
+        version = _reserve_version(current.pk)
+        if version is None:
+            raise PublicationRefused(_("This run cannot be published now."), "run")
+        # A worker that is away loses nothing: `dispatch` finds the run.
+        wake = partial(run_training.apply_async, queue=queueing.queue_of(current))
+        transaction.on_commit(wake, robust=True)
+    return version
+
+
+def _require_publishable(run: Run, name: str, model: Model | None) -> None:
+    if run.state != RunState.DONE:
+        raise PublicationRefused(_("Only a run that is done can be published."), "run")
+    if run.model_version is not None:
+        message = _("%(run)s is published already, as %(version)s.")
+        raise PublicationRefused(message % {"run": run, "version": run.model_version}, "run")
+    if run.publication == Publication.PENDING:
+        raise PublicationRefused(_("%(run)s is being published.") % {"run": run}, "run")
+    if model is not None:
+        if model.model_type != run.job.model_type:
+            raise PublicationRefused(_("The model of that name is of another type."), "model")
+        return
+    wanted = Model(workspace=run.job.workspace, name=name, model_type=run.job.model_type)
+    try:
+        wanted.full_clean()
+    except ValidationError as error:
+        raise PublicationRefused(" ".join(error.messages), "name") from error
 
 
 def pending(served: Collection[str] | None = None) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import reverse
 
+from catalog.api.lookups import base_model
 from catalog.api.supported_models import TRAIN_MODE, supported_models
 from console.api.errors import conflict, invalid
 from console.api.keys import Caller
@@ -24,7 +25,7 @@ from jobs.models import Pool, RunState
 def create_job_action(caller: Caller, body: CreateJob) -> dict[str, str]:
     if body.train_mode != TRAIN_MODE:
         raise invalid(f"Only {TRAIN_MODE} is offered here, param[trainMode] invalid.", "trainMode")
-    model = lookups.base_model(body.model)
+    model = base_model(body.model)
     try:
         job = create_job(caller.workspace, caller.user, body.name, model, body.description or "")
     except ConfigurationRefused as refused:

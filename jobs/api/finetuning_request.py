@@ -13,6 +13,7 @@ from catalog.hyperparameters import clean, unknown_keys
 from catalog.models import BaseModel, Offer
 from console.api.errors import Refused, invalid, not_found
 from console.api.keys import Caller
+from datasets.api.lookups import version as version_of
 from datasets.mixing import Source
 from datasets.models import SharedData, SharedKind
 from jobs import incremental
@@ -120,7 +121,7 @@ def _read_data(caller: Caller, data: DatasetConfig, configuration: Configuration
     param = "datasetConfig.versions"
     seen = set()
     for version in data.versions:
-        found = lookups.dataset_version(caller, version.version_id, f"{param}.versionId")
+        found = version_of(caller, version.version_id, f"{param}.versionId", own=False)
         if found.pk in seen:
             raise invalid(f"{found.uid} is named twice, param[{param}] invalid.", param)
         seen.add(found.pk)
@@ -131,8 +132,8 @@ def _read_data(caller: Caller, data: DatasetConfig, configuration: Configuration
     if len(data.validation_versions) > 1:
         raise invalid("One validation set is enough, param[datasetConfig.validationVersions] invalid.")
     for version in data.validation_versions:
-        configuration.test_version = lookups.dataset_version(
-            caller, version.version_id, "datasetConfig.validationVersions.versionId"
+        configuration.test_version = version_of(
+            caller, version.version_id, "datasetConfig.validationVersions.versionId", own=False
         )
 
 

@@ -1,16 +1,13 @@
-"""What a caller may name: jobs, runs and models of the key's workspace; anything else does not exist."""
+"""What a caller may name: jobs and runs of the key's workspace; anything else does not exist."""
 
 from __future__ import annotations
 
 from django.db.models import F, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from catalog import queries
 from catalog.models import BaseModel
-from catalog.models.registry import Model, ModelVersion
-from console.api.errors import invalid, not_found
+from console.api.errors import not_found
 from console.api.keys import Caller
-from datasets.models import DatasetVersion
 from jobs.models import Job, Run
 
 
@@ -42,46 +39,7 @@ def run(caller: Caller, uid: str, param: str = "taskId") -> Run:
     return found
 
 
-def base_model(name: str, param: str = "model") -> BaseModel:
-    """A base model that may be chosen. Raises Refused."""
-    found = queries.base_model(name)
-    if found is None:
-        raise invalid(f"The model {name!r} is not offered here, param[{param}] invalid.", param)
-    return found
-
-
 def base_model_of(job: Job) -> BaseModel | None:
     """What the next run of a job trains unless somebody chooses otherwise: as the last one did."""
     last = job.runs.select_related("base_model__family").order_by("-version").first()
     return last.base_model if last else job.base_model
-
-
-def dataset_version(caller: Caller, uid: str, param: str = "versionId") -> DatasetVersion:
-    """A version of the workspace, or one that the operator offers to all. Raises Refused."""
-    versions = DatasetVersion.objects.select_related("dataset").filter(uid=uid)
-    found = versions.filter(dataset__workspace=caller.workspace).first()
-    found = found or versions.filter(shared__enabled=True).first()
-    if found is None:
-        raise not_found(
-            f"There is no dataset version {uid!r} in this workspace, param[{param}] invalid.", param
-        )
-    return found
-
-
-def model(caller: Caller, uid: str, param: str = "modelSetId") -> Model:
-    """Raises Refused."""
-    found = Model.objects.filter(workspace=caller.workspace, uid=uid).first()
-    if found is None:
-        raise not_found(f"There is no model {uid!r} in this workspace, param[{param}] invalid.", param)
-    return found
-
-
-def model_version(caller: Caller, uid: str, param: str = "modelId") -> ModelVersion:
-    """Raises Refused."""
-    versions = ModelVersion.objects.select_related("model__workspace", "base_model", "run__job")
-    found = versions.filter(model__workspace=caller.workspace, uid=uid).first()
-    if found is None:
-        raise not_found(
-            f"There is no model version {uid!r} in this workspace, param[{param}] invalid.", param
-        )
-    return found
