@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN = $(VENV)/bin
 export HOST PORT
 
-.PHONY: run test lint messages screenshots demo-model clean install install-dev
+.PHONY: run test lint bench messages screenshots demo-model clean install install-dev
 
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up

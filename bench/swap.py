@@ -1,9 +1,9 @@
 """Server time of every htmx swap of the wizard, on the whole catalogue: `python -m bench.swap [CALLS]`.
 
-Each swap is asked for through Django's test client: middleware, sign-in, view, PostgreSQL, template; no network and
-no browser. The calls of all swaps take turns with those of a bare view that answers "ok", so that a busy moment of the
-machine falls on all alike; the ratio to the bare view can be compared between machines, milliseconds cannot. "cpu ms" is
-the median of what the web process itself computes: without PostgreSQL, and without waiting for a core.
+Each swap is asked for through Django's test client: middleware, sign-in, view, PostgreSQL, template; no network
+and no browser. The calls of all swaps take turns with those of a bare view that answers "ok", so that a busy moment
+of the machine falls on all alike; the ratio to the bare view can be compared between machines, milliseconds cannot.
+"cpu ms" is the median of what the web process itself computes: without PostgreSQL, and without waiting for a core.
 Everything lies in a temporary directory and goes with it.
 """
 
