@@ -12,14 +12,15 @@ from typing import IO, Any
 import msgspec
 
 from datasets.archives import Refused
+from datasets.fast import DECODERS, Ready
 from datasets.formats import FORMATS, detect
 from datasets.formats.base import Format, RowError, cut, texts, turns
-from datasets.hints import hints
+from datasets.hints import mixes_languages, personal_data
 from datasets.models import DatasetVersion
 from datasets.pictures import PictureError, Shelf
 from datasets.problems import ERROR, KINDS, Problem, excerpt
-from datasets.reading import Record, Unreadable
-from datasets.sources import MAX_UNPACKED_BYTES, Captions, DataFile, Place, Sources, inline
+from datasets.reading import Record, Shortcut, Unreadable
+from datasets.sources import MAX_UNPACKED_BYTES, Captions, DataFile, Item, Place, Sources, inline
 
 PROGRESS_SECONDS = 1
 KEPT_PROBLEMS = 1000
@@ -30,6 +31,8 @@ HEAD_RECORDS = 50
 HEAD_BYTES = 8 * 1024 * 1024
 # Rows are compared with at most so many different ones, which takes about 200 MB.
 COMPARED_ROWS = 2_000_000
+# Rows are written, and searched for personal data, in blocks.
+BLOCK_BYTES = 256 * 1024
 
 Report = Callable[[int], None]
 
@@ -63,6 +66,9 @@ class Result:
         # Bytes of the sources that are done.
         self.passed = 0
         self.reported_at = monotonic()
+        # Rows that are counted but not written yet, each with its file and where it comes from.
+        self._block: list[tuple[str, bytes, Record | Ready]] = []
+        self._block_bytes = 0
         self._seen: set[int] = set()
         self._stored: dict[Place, str | PictureError] = {}
 
@@ -78,6 +84,7 @@ class Result:
             self._tell(0, now=True)
         if captions:
             self._read_captions(captions)
+            self._write()
         elif self.rows:
             self._name_unused_pictures()
 
@@ -90,15 +97,17 @@ class Result:
 
     def _read_file(self, file: DataFile) -> None:
         try:
-            with file.reading() as (stream, scale):
-                self._read_records(file, stream, scale)
+            shortcut = Shortcut()
+            with file.reading(shortcut) as (stream, scale):
+                self._read_records(file, stream, scale, shortcut)
+                self._write()
         except FileNotFoundError:
             self._problem(file.name, "file_missing")
         except Refused as error:
             self._problem(file.name, error.kind, error.params)
 
-    def _read_records(self, file: DataFile, stream: Iterator[Record | Unreadable], scale: float) -> None:
-        head = []
+    def _read_records(self, file: DataFile, stream: Iterator[Item], scale: float, shortcut: Shortcut) -> None:
+        head: list[Item] = []
         for item in stream:
             head.append(item)
             if len(head) >= HEAD_RECORDS or item.end > HEAD_BYTES:
@@ -112,13 +121,15 @@ class Result:
                 if isinstance(item, Unreadable):
                     self._unreadable(file.name, item)
             return
+        if self.format:
+            shortcut.decode = DECODERS.get(self.format.key)
         for item in chain(head, stream):
-            if isinstance(item, Unreadable):
-                self._unreadable(file.name, item)
-            else:
+            if isinstance(item, Ready):
+                self._ready(file.name, item)
+            elif isinstance(item, Record):
                 self._record(file.name, file.place, item)
-                if self.bytes > MAX_UNPACKED_BYTES:
-                    raise Refused("rows_too_large", limit=MAX_UNPACKED_BYTES // 1024**3)
+            else:
+                self._unreadable(file.name, item)
             if monotonic() - self.reported_at > PROGRESS_SECONDS:
                 self._tell(int(item.end * scale))
 
@@ -180,24 +191,46 @@ class Result:
             self._problem(name, "turns_cut", {"turns": had, "limit": kept}, record)
         if record.hint:
             self._problem(name, record.hint, None, record)
-        for hint in hints(row, line):
-            self._problem(name, hint, None, record)
-        self._compare(name, line, record)
-        line += b"\n"
-        self.file.write(line)
-        self.hash.update(line)
-        self.rows += 1
-        self.turns += kept
-        self.bytes += len(line)
-        self.characters += sum(map(len, texts(row)))
+        if "messages" in row and mixes_languages(row["messages"]):
+            self._problem(name, "mixed_languages", None, record)
+        self._keep(name, line, record, kept, sum(map(len, texts(row))))
 
-    def _compare(self, name: str, line: bytes, record: Record) -> None:
-        """Warns of a row that was there before."""
+    def _ready(self, name: str, ready: Ready) -> None:
+        if ready.mixes_languages:
+            self._problem(name, "mixed_languages", None, ready)
+        self._keep(name, ready.json, ready, ready.turns, ready.characters)
+
+    def _keep(self, name: str, line: bytes, record: Record | Ready, turns: int, characters: int) -> None:
+        """Counts a row, warns of one that was there before, and puts it with those that are to be written."""
         key = hash(line)
         if key in self._seen:
             self._problem(name, "duplicate", None, record)
         elif len(self._seen) < COMPARED_ROWS:
             self._seen.add(key)
+        self.rows += 1
+        self.turns += turns
+        self.characters += characters
+        self._block.append((name, line, record))
+        self._block_bytes += len(line) + 1
+        if self._block_bytes >= BLOCK_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        """Writes the rows that wait. Personal data are looked for in all of them at once: most have none."""
+        if not self._block:
+            return
+        lines = b"\n".join([line for _name, line, _record in self._block]) + b"\n"
+        self.file.write(lines)
+        self.hash.update(lines)
+        self.bytes += len(lines)
+        if any(True for _kind in personal_data(lines)):
+            for name, line, record in self._block:
+                for kind in personal_data(line):
+                    self._problem(name, kind, None, record)
+        self._block.clear()
+        self._block_bytes = 0
+        if self.bytes > MAX_UNPACKED_BYTES:
+            raise Refused("rows_too_large", limit=MAX_UNPACKED_BYTES // 1024**3)
 
     def _picture(self, reference: str | bytes, place: Place, is_pair: bool) -> str:
         """Stores what a record refers to; returns what rows call it. Raises PictureError.
@@ -238,7 +271,7 @@ class Result:
         name: str,
         kind: str,
         params: dict[str, Any] | None = None,
-        at: Record | Unreadable | None = None,
+        at: Item | None = None,
         field: str = "",
     ) -> None:
         count = self.kinds[kind] = self.kinds.get(kind, 0) + 1

@@ -17,9 +17,10 @@ from typing import IO
 from datasets import pictures, tables
 from datasets.archives import ARCHIVES, Budget, Refused, is_nested, unpack
 from datasets.encodings import as_utf8, recognised
+from datasets.fast import Ready
 from datasets.models import SourceFile
 from datasets.pictures import PictureError
-from datasets.reading import Record, Unreadable, records
+from datasets.reading import Record, Shortcut, Unreadable, records
 from datasets.storage import seekable
 
 # All that the archives of one import may unpack to.
@@ -50,6 +51,7 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
 
 # Where a file lies: the number of its archive, 0 for files that were uploaded by themselves, and its path there.
 Place = tuple[int, str]
+Item = Record | Ready | Unreadable
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,11 @@ class DataFile:
     share: int
 
     @contextmanager
-    def reading(self) -> Iterator[tuple[Iterator[Record | Unreadable], float]]:
+    def reading(self, shortcut: Shortcut) -> Iterator[tuple[Iterator[Item], float]]:
         """Gives its records, and what their `end` is multiplied by for progress; raises Refused, FileNotFoundError."""
         with self.opened() as file:
             size = file.seek(0, 2)
-            yield _reader(self.name, file)(file, size), self.share / max(1, size)
+            yield _items(self.name, file, size, shortcut), self.share / max(1, size)
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
@@ -88,17 +90,18 @@ class DataFile:
                 raise Refused("other_encoding", encoding=encoding)
 
 
-def _reader(name: str, file: IO[bytes]) -> Callable[[IO[bytes], int], Iterator[Record | Unreadable]]:
+def _items(name: str, file: IO[bytes], size: int, shortcut: Shortcut) -> Iterator[Item]:
+    """Reads a file as its name says."""
     suffix = suffix_of(name)
     if suffix in (".csv", ".tsv"):
-        return tables.csv_records
+        return tables.csv_records(file, size)
     if suffix == ".xlsx":
-        return tables.xlsx_records
+        return tables.xlsx_records(file, size)
     if suffix == ".parquet":
-        return tables.parquet_records
+        return tables.parquet_records(file, size)
     if suffix == ".txt" and not _holds_json(file):
-        return tables.text_records
-    return lambda file, _size: records(file, name)
+        return tables.text_records(file, size)
+    return records(file, name, shortcut)
 
 
 def _holds_json(file: IO[bytes]) -> bool:
@@ -316,5 +319,6 @@ def _caption(place: Place, file: DataFile) -> Record | Unreadable:
         return Unreadable("no_rows", 1, None, 0, file=file.name)
     if isinstance(first, Unreadable):
         return Unreadable(first.kind, first.line, None, 0, first.text, first.params, file.name)
+    assert isinstance(first, Record)
     value = {**first.value, "image": place[1]} if isinstance(first.value, dict) else first.value
     return Record(value, first.text, first.line, None, 0, file=file.name)

@@ -239,7 +239,7 @@ def _not_json(value: Any) -> tuple[str, dict[str, Any]] | None:
 # --- .txt ----------------------------------------------------------------------------------------------------
 
 
-def text_records(file: IO[bytes], _size: int) -> Iterator[Record | Unreadable]:
+def text_records(file: IO[bytes], size: int) -> Iterator[Record | Unreadable]:
     """Yields every line that is not blank as {"text": line}."""
     file.seek(0)
     number = end = 0

@@ -2,13 +2,8 @@
 
 import pytest
 
-from datasets.hints import hints, script
+from datasets.hints import mixes_languages, personal_data, script
 from datasets.models import VersionState
-
-
-def kinds(text: str, reply: str = "r") -> list[str]:
-    row = {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]}
-    return list(hints(row, text.encode()))
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -23,7 +18,7 @@ def kinds(text: str, reply: str = "r") -> list[str]:
     ("meet @home.now", []),
 ])  # fmt: skip
 def test_personal_data_are_recognised(text: str, expected: list[str]) -> None:
-    assert kinds(text) == expected
+    assert list(personal_data(text.encode())) == expected
 
 
 HAN, LATIN = "请把下面的这句话翻译成英语，要求通顺自然。", "Please be so kind and answer in one sentence."
@@ -34,7 +29,8 @@ HAN, LATIN = "请把下面的这句话翻译成英语，要求通顺自然。", 
     (HAN, HAN[:12] + LATIN[:18], False),
 ])  # fmt: skip
 def test_a_reply_in_another_script_is_told(question: str, reply: str, mixed: bool) -> None:
-    assert kinds(question, reply) == ["mixed_languages"] * mixed
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+    assert mixes_languages(messages) is mixed
 
 
 def test_accents_are_latin() -> None:
