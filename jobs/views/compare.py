@@ -30,7 +30,7 @@ RELATED = (
 @require_GET
 @login_required
 def compare_runs(request: HtmxHttpRequest) -> HttpResponse:
-    """`?run=…&run=…`: two to four runs of the user's workspaces, in the order named. `?only=differences`
+    """`?run=…&run=…`: two to four runs of the user's workspaces, the oldest first. `?only=differences`
     leaves out what they have in common."""
     runs = _runs(request)
     context = {
@@ -66,8 +66,7 @@ def _curves_address(runs: list[Run], key: str) -> str:
 
 def _runs(request: HttpRequest) -> list[Run]:
     """The named runs that the user may see, each once; others are as if they were not named."""
-    uids = list(dict.fromkeys(uid for uid in request.GET.getlist("run") if "\0" not in uid))[:50]
+    uids = [uid for uid in request.GET.getlist("run") if "\0" not in uid][:50]
     runs = visible(Run.objects.select_related(*RELATED), request.user, "job__workspace")  # type: ignore[arg-type]
     runs = runs.annotate(last_loss=last_value("loss"), last_eval_loss=last_value("eval_loss"))
-    found = {run.uid: run for run in runs.filter(uid__in=uids)}
-    return [found[uid] for uid in uids if uid in found]
+    return list(runs.filter(uid__in=uids).order_by("created_at", "pk"))
