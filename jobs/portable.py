@@ -96,7 +96,7 @@ def to_dict(run: Run) -> dict[str, Any]:
         if kind is bool:
             out[key] = key in typed
         elif key in typed and typed[key] != "":
-            out[key] = _number(typed[key]) if kind is float else typed[key]
+            out[key] = _number(str(typed[key])) if kind is float else typed[key]
     out["hyperparameters"] = run.hyperparameters
     out["sources"] = [
         {
