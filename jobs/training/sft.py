@@ -20,6 +20,30 @@ class TextTrainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        if self.model.training or return_outputs:
+            return self._loss(model, inputs, return_outputs, num_items_in_batch)
+        count = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        loss = self._loss(model, inputs)
+        self._scored.append((loss.item() * count, count))
+        return loss
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Means over tokens. transformers takes the mean of the batches' means, so that eval_loss would depend on
+        the batch size.
+        """
+        self._scored: list[tuple[float, int]] = []
+        result = super().evaluation_loop(*args, **kwargs)
+        counts = [count for _, count in self._scored]
+        total = max(1, sum(counts))
+        result.metrics["eval_loss"] = sum(loss for loss, _ in self._scored) / total
+        hits = self._metrics["eval"]["mean_token_accuracy"]
+        mean = sum(share * count for share, count in zip(hits, counts, strict=True)) / total
+        self._metrics["eval"]["mean_token_accuracy"] = [mean]
+        return result
+
+    def _loss(
+        self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         if inputs["input_ids"].device.type != "cpu" or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         mode = "train" if self.model.training else "eval"

@@ -271,6 +271,9 @@ OTHERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 def runs(new_run) -> dict[str, Run]:
     """Every run of this file, trained by one process that also tells which modules it has imported."""
     runs = {name: new_run(base, method, **values) for name, (base, method, values) in OTHERS.items()}
+    still = {**PLAIN, "learningRate": 1e-12, "validationStep": 100}
+    for size in (1, 5):
+        runs[f"evaluated by {size}"] = new_run(eval_rows=LONG, **{**still, "batchSize": size})
     for key, (method, values, rows, eval_rows, _) in EFFECTS.items():
         plain = LORA if method == ADAPTER else PLAIN
         runs[key] = new_run("llama", method, rows, eval_rows, **{**plain, **values})
@@ -336,6 +339,12 @@ def test_expert_adapters_cover_experts_shared_experts_and_dense_layers(runs):
 def test_one_batch_of_eight_equals_eight_of_one(runs):
     eight, one = runs["batch of 8"].metric("loss"), runs["accumulation of 8"].metric("loss")
     assert list(eight.values()) == pytest.approx(list(one.values()), rel=1e-4)
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(runs):
+    one, five = (runs[f"evaluated by {size}"].last("done")["metrics"] for size in (1, 5))
+    for name in ("eval_loss", "eval_token_accuracy", "eval_perplexity"):
+        assert one[name] == pytest.approx(five[name], rel=1e-5)
 
 
 def test_what_is_not_given_is_chosen_and_reported(runs):
