@@ -11,8 +11,11 @@ from console.api.keys import Caller
 
 
 def base_model(name: str, param: str = "model") -> BaseModel:
-    """A base model that may be chosen. Raises Refused."""
+    """A base model that may be chosen; the SDK writes some names in other capitals. Raises Refused."""
     found = queries.base_model(name)
+    if found is None:
+        same = BaseModel.objects.filter(name__iexact=name).values_list("name", flat=True).first()
+        found = queries.base_model(same) if same else None
     if found is None:
         raise invalid(f"The model {name!r} is not offered here, param[{param}] invalid.", param)
     return found

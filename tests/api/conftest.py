@@ -44,8 +44,6 @@ def qianfan_as(server, monkeypatch, tmp_path):
     def sign_in(made: Credentials) -> None:
         # The SDK keeps the list of models for two hours.
         configs.ttl_cache.clear()
-        configs.ModelInfoMappingCollection.clear()
-        configs.DefaultTrainConfigMappingCollection.clear()
         monkeypatch.setattr(settings, "ACCESS_KEY", made.access_key)
         monkeypatch.setattr(settings, "SECRET_KEY", made.secret_key)
 
