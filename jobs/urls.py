@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.views import compare, drafts, jobs, runs, wizard
+from jobs.views import compare, deletion, drafts, jobs, runs, wizard
 
 app_name = "jobs"
 urlpatterns = [
@@ -21,4 +21,6 @@ urlpatterns = [
     path("runs/<slug:uid>/metrics/", runs.run_metrics, name="metrics"),
     path("runs/<slug:uid>/log/", runs.run_log, name="log"),
     path("runs/<slug:uid>/stop/", runs.stop_run, name="stop"),
+    path("runs/<slug:uid>/delete/", deletion.delete_run, name="delete_run"),
+    path("<slug:uid>/delete/", deletion.delete_job, name="delete_job"),
 ]
