@@ -40,6 +40,7 @@ def compare(base: Path, packed: bool) -> float:
             model, arguments, train_dataset=rows, processing_class=AutoTokenizer.from_pretrained(base)
         )
         trainer.current_gradient_accumulation_steps = 2
+        model.train()
         batch = trainer.data_collator([rows[index] for index in range(3)])
         loss = trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(40))
         loss.backward()
