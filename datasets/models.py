@@ -98,8 +98,8 @@ class DatasetVersion(models.Model):
     content_hash = models.CharField(_("content hash"), max_length=64, blank=True)
     rows_path = models.CharField(_("path of the rows"), max_length=200, blank=True)
 
-    # The import. `progress` counts bytes read of `size` bytes; `problem_count` also counts what `problems`
-    # (the first 1,000: file, line, field, kind, message params, excerpt) leaves out.
+    # The import. `progress` counts bytes read of `size` bytes; `problem_count` also counts what `problems` (the first
+    # 1,000 errors and 100 warnings of each kind: see datasets.problems.Problem) leaves out.
     size = models.PositiveBigIntegerField(_("size"), default=0)
     progress = models.PositiveBigIntegerField(_("bytes read"), default=0)
     problem_count = models.PositiveBigIntegerField(_("problems"), default=0)

@@ -336,7 +336,9 @@ KINDS: dict[str, Kind] = {
         _("There is no file of the same name (.json or .txt) that describes the picture."),
     ),
     "caption_too_long": Kind(_("Description too long"), _("A description may have at most 64 KB.")),
-    "picture_unused": Kind(_("Picture not used"), _("No row names this picture; it was left out."), WARNING),
+    "picture_unused": Kind(
+        _("Picture not used"), _("No good row names this picture; it was left out."), WARNING
+    ),
     # Worth a second look.
     "duplicate": Kind(_("Duplicate row"), _("The same row came before."), WARNING),
     "phone_number": Kind(_("Phone number"), _("The row may hold a mobile phone number."), WARNING),

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+from django.urls import reverse
 
 from datasets.imports import run_import
 from datasets.models import VersionState
+from datasets.pictures import copy_pictures, open_picture
 from datasets.rows import iter_rows, page_of_rows
 from datasets.storage import stream
+from tests.datasets.making import picture, zip_of
 
 GOOD = '[{"prompt": "你好", "response": "Hi!"}]'
 
@@ -73,3 +76,15 @@ def test_a_file_that_the_bucket_lost_is_named(s3_storage, waiting) -> None:
     run_import(version.pk)
     version.refresh_from_db()
     assert version.problem_kinds == {"file_missing": 1}
+
+
+def test_pictures_live_in_the_bucket(s3_storage, imported, client_of, alice, tmp_path) -> None:
+    version = imported({"a.zip": zip_of({"1.png": picture(), "1.txt": "red"})})
+    (row,) = page_of_rows(version, 0, 9)
+    name = row["image"].removeprefix("images/")
+    assert copy_pictures(version, [row["image"]], tmp_path) == len(picture())
+    answer = client_of(alice).get(reverse("datasets:picture", args=[version.uid, name]))
+    assert answer.getvalue() == picture()
+    assert client_of(alice).get(reverse("datasets:thumbnail", args=[version.uid, name])).status_code == 200
+    with pytest.raises(FileNotFoundError):
+        open_picture(version, "0000000000000000.png")
