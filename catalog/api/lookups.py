@@ -17,7 +17,7 @@ def base_model(name: str, param: str = "model") -> BaseModel:
         same = BaseModel.objects.filter(name__iexact=name).values_list("name", flat=True).first()
         found = queries.base_model(same) if same else None
     if found is None:
-        raise invalid(f"The model {name!r} is not offered here, param[{param}] invalid.", param)
+        raise invalid(f"The model {name!r} is not offered here.", param)
     return found
 
 
@@ -30,7 +30,7 @@ def model(caller: Caller, uid: str, param: str = "modelSetId") -> Model:
     """Raises Refused."""
     found = models(caller).filter(uid=uid).first()
     if found is None:
-        raise not_found(f"There is no model {uid!r} in this workspace, param[{param}] invalid.", param)
+        raise not_found(f"There is no model {uid!r} in this workspace.", param)
     return found
 
 
@@ -44,7 +44,5 @@ def model_version(caller: Caller, uid: str, param: str = "modelId") -> ModelVers
     """Raises Refused."""
     found = model_versions(caller).filter(uid=uid).first()
     if found is None:
-        raise not_found(
-            f"There is no model version {uid!r} in this workspace, param[{param}] invalid.", param
-        )
+        raise not_found(f"There is no model version {uid!r} in this workspace.", param)
     return found

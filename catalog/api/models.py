@@ -76,13 +76,13 @@ def describe_set(model: Model) -> dict[str, Any]:
 
 def describe_set_action(caller: Caller, body: OneSet) -> dict[str, Any]:
     if bool(body.model_set_id) == bool(body.model_set_name):
-        raise invalid("Name modelSetId or modelSetName, not both, param[modelSetId] invalid.", "modelSetId")
+        raise invalid("Name modelSetId or modelSetName, not both.", "modelSetId")
     if body.model_set_id:
         return describe_set(lookups.model(caller, body.model_set_id))
     found = lookups.models(caller).filter(name=body.model_set_name).first()
     if found is None:
         message = f"There is no model named {body.model_set_name!r} in this workspace"
-        raise not_found(f"{message}, param[modelSetName] invalid.", "modelSetName")
+        raise not_found(f"{message}.", "modelSetName")
     return describe_set(found)
 
 

@@ -34,8 +34,7 @@ def convert(data: Any, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         reason, _separator, place = str(error).partition(" - at `$.")
         param = place.removesuffix("`") or _missing(reason)
-        where = f", param[{param}] invalid." if param else "."
-        raise invalid(f"{reason}{where}", param or None) from error
+        raise invalid(f"{reason}.", param or None) from error
 
 
 def _missing(reason: str) -> str:

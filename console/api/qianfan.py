@@ -67,7 +67,7 @@ def v2(actions: Mapping[str, Action]) -> View:
         try:
             result = _carry_out(request, find)
         except Refused as refusal:
-            body = {"requestId": request_id, "code": refusal.code, "message": refusal.message}
+            body = {"requestId": request_id, "code": refusal.code, "message": _message(refusal)}
             return _answer(body, refusal.status, refusal)
         return _answer({"requestId": request_id, "result": result})
 
@@ -99,7 +99,7 @@ def v1(action: Action) -> View:
         except Refused as refusal:
             code = _V1_CODES.get(refusal.code, 336003)
             return _answer(
-                {"log_id": log_id, "error_code": code, "error_msg": refusal.message}, refused=refusal
+                {"log_id": log_id, "error_code": code, "error_msg": _message(refusal)}, refused=refusal
             )
         return _answer({"log_id": log_id, "result": result})
 
@@ -115,7 +115,7 @@ def v1_data(action: Action) -> View:
             result = _carry_out(request, lambda: action)
         except Refused as refusal:
             body = {"log_id": log_id, "status": 400, "success": False}
-            return _answer(body | {"code": refusal.code, "message": refusal.message}, refused=refusal)
+            return _answer(body | {"code": refusal.code, "message": _message(refusal)}, refused=refusal)
         return _answer({"log_id": log_id, "status": 200, "success": True, "result": result})
 
     return csrf_exempt(view)
@@ -160,6 +160,11 @@ def require(caller: Caller, scope: str) -> None:
         raise forbidden(_("This key is limited to “%(scope)s”.") % {"scope": caller.key.get_scope_display()})
 
 
+def _message(refusal: Refused) -> str:
+    """With the name of the field at its end, as Qianfan's messages have it."""
+    return f"{refusal.message} param[{refusal.param}] invalid." if refusal.param else refusal.message
+
+
 def _answer(body: dict[str, Any], status: int = 200, refused: Refused | None = None) -> HttpResponse:
     response = HttpResponse(msgspec.json.encode(body), content_type="application/json", status=status)
     if refused is not None:
@@ -189,12 +194,12 @@ def page(queryset: Any, asked: Page) -> tuple[list[Any], dict[str, Any]]:
     """A piece of a list of objects that have a `uid`, newest first, and its pageInfo. Raises Refused."""
     size = min(asked.max_keys, MOST_KEYS)
     if size < 1:
-        raise invalid("maxKeys must be at least 1, param[maxKeys] invalid.", "maxKeys")
+        raise invalid("maxKeys must be at least 1.", "maxKeys")
     queryset = queryset.order_by("pk" if asked.page_reverse else "-pk")
     if asked.marker:
         first = queryset.filter(uid=asked.marker).values_list("pk", flat=True).first()
         if first is None:
-            raise invalid(f"{asked.marker} is not in this list, param[marker] invalid.", "marker")
+            raise invalid(f"{asked.marker} is not in this list.", "marker")
         queryset = queryset.filter(**{"pk__gte" if asked.page_reverse else "pk__lte": first})
     found = list(queryset[: size + 1])
     info = {"marker": asked.marker, "maxKeys": size, "isTruncated": len(found) > size}

@@ -17,7 +17,7 @@ def dataset(caller: Caller, uid: str, param: str = "datasetId") -> Dataset:
     """Raises Refused."""
     found = datasets(caller).filter(uid=uid).first()
     if found is None:
-        raise not_found(f"There is no dataset {uid!r} in this workspace, param[{param}] invalid.", param)
+        raise not_found(f"There is no dataset {uid!r} in this workspace.", param)
     return found
 
 
@@ -28,7 +28,5 @@ def version(caller: Caller, uid: str, param: str = "versionId", *, own: bool = T
     if found is None and not own:
         found = versions.filter(shared__enabled=True).first()
     if found is None:
-        raise not_found(
-            f"There is no dataset version {uid!r} in this workspace, param[{param}] invalid.", param
-        )
+        raise not_found(f"There is no dataset version {uid!r} in this workspace.", param)
     return found

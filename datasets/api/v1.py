@@ -70,11 +70,9 @@ def _storage(version: DatasetVersion) -> dict[str, str]:
 
 def create(caller: Caller, body: CreateV1) -> dict[str, Any]:
     if body.storage_type != "sysBos":
-        raise invalid(
-            "Only storage of the platform is offered here, param[storageType] invalid.", "storageType"
-        )
+        raise invalid("Only storage of the platform is offered here.", "storageType")
     if body.template_type not in _BY_TEMPLATE:
-        raise invalid("This templateType is not known here, param[templateType] invalid.", "templateType")
+        raise invalid("This templateType is not known here.", "templateType")
     version = create_dataset(caller, body.name, _BY_TEMPLATE[body.template_type])
     return {
         "id": version.pk,
@@ -88,7 +86,7 @@ def create(caller: Caller, body: CreateV1) -> dict[str, Any]:
 def create_dataset(caller: Caller, name: str, row_type: str) -> DatasetVersion:
     """A dataset with an empty V1. Raises Refused."""
     if not 2 <= len(name) <= 50:
-        raise invalid("A name has 2 to 50 characters, param[name] invalid.", "name")
+        raise invalid("A name has 2 to 50 characters.", "name")
     try:
         with transaction.atomic():
             version = publishing.create_dataset(caller.workspace, caller.user, name)
@@ -178,10 +176,7 @@ def import_files(caller: Caller, body: Import) -> bool:
     raise invalid(NO_BOS, "files")
 
 
-NO_BOS = (
-    "Files in BOS cannot be imported here. Upload them on the dataset's page or with POST /v1/files, "
-    "param[files] invalid."
-)
+NO_BOS = "Files in BOS cannot be imported here. Upload them on the dataset's page or with POST /v1/files."
 
 ACTIONS = {
     "create": Action(create, CreateV1, Scope.WRITE, creates=True),

@@ -113,12 +113,10 @@ def describe(version: DatasetVersion) -> dict[str, Any]:
 
 def create(caller: Caller, body: Create) -> dict[str, Any]:
     if body.storage_type == "BOS":
-        raise invalid(
-            "Only storage of the platform is offered here, param[storageType] invalid.", "storageType"
-        )
+        raise invalid("Only storage of the platform is offered here.", "storageType")
     if body.data_format not in FORMATS:
         known = ", ".join(FORMATS)
-        raise invalid(f"dataFormat must be one of {known}, param[dataFormat] invalid.", "dataFormat")
+        raise invalid(f"dataFormat must be one of {known}.", "dataFormat")
     return describe(create_dataset(caller, body.dataset_name, FORMATS[body.data_format]))
 
 

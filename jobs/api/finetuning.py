@@ -24,7 +24,7 @@ from jobs.models import Pool, RunState
 
 def create_job_action(caller: Caller, body: CreateJob) -> dict[str, str]:
     if body.train_mode != TRAIN_MODE:
-        raise invalid(f"Only {TRAIN_MODE} is offered here, param[trainMode] invalid.", "trainMode")
+        raise invalid(f"Only {TRAIN_MODE} is offered here.", "trainMode")
     model = base_model(body.model)
     try:
         job = create_job(caller.workspace, caller.user, body.name, model, body.description or "")
@@ -72,7 +72,7 @@ def stop_task(caller: Caller, body: OneTask) -> bool:
     if not lifecycle.request_stop(run, caller.user):
         run.refresh_from_db()
         if run.state in (RunState.DONE, RunState.FAILED):
-            raise conflict(f"{run.uid} is over already ({run.state}), param[taskId] invalid.", "taskId")
+            raise conflict(f"{run.uid} is over already ({run.state}).", "taskId")
     return True
 
 

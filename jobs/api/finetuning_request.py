@@ -50,7 +50,7 @@ def refusal(problems: Problems, base_model: BaseModel | None = None) -> Refused:
     spelling = api_keys(base_model) if base_model else {}
     named = [(_field(name, spelling), message) for name, texts in problems.items() for message in texts]
     text = " ".join(f"{field}: {message}" for field, message in named)
-    return invalid(f"{text} param[{named[0][0]}] invalid.", named[0][0])
+    return invalid(text, named[0][0])
 
 
 def _field(name: str, spelling: Mapping[str, str]) -> str:
@@ -65,7 +65,7 @@ def _field(name: str, spelling: Mapping[str, str]) -> str:
 def configuration_of(caller: Caller, job: Job, body: CreateTask) -> Configuration:
     """The run that is asked for. Raises Refused for what names nothing here."""
     if body.model_config:
-        raise invalid("Custom models are bound by an operator, param[modelConfig] invalid.", "modelConfig")
+        raise invalid("Custom models are bound by an operator.", "modelConfig")
     base_model = lookups.base_model_of(job)
     if base_model is None:
         raise invalid("This job has no base model yet: start its first run in the console.", "jobId")
@@ -115,7 +115,7 @@ def _offer(base_model: BaseModel, scale: str | None, errors: Problems) -> Offer 
 def _read_data(caller: Caller, data: DatasetConfig, configuration: Configuration) -> None:
     if data.source_type != "Platform" or data.validation_source_type != "Platform":
         raise invalid(
-            "Only datasets of the console are trained on (Platform), param[datasetConfig.sourceType] invalid.",
+            "Only datasets of the console are trained on (Platform).",
             "datasetConfig.sourceType",
         )
     param = "datasetConfig.versions"
@@ -123,14 +123,14 @@ def _read_data(caller: Caller, data: DatasetConfig, configuration: Configuration
     for version in data.versions:
         found = version_of(caller, version.version_id, f"{param}.versionId", own=False)
         if found.pk in seen:
-            raise invalid(f"{found.uid} is named twice, param[{param}] invalid.", param)
+            raise invalid(f"{found.uid} is named twice.", param)
         seen.add(found.pk)
         rate = 1.0 if version.sampling_rate is None else version.sampling_rate
         configuration.sources.append(Source(found, rate))
     if data.split_ratio is not None:
         configuration.split_ratio = data.split_ratio
     if len(data.validation_versions) > 1:
-        raise invalid("One validation set is enough, param[datasetConfig.validationVersions] invalid.")
+        raise invalid("One validation set is enough.", "datasetConfig.validationVersions")
     for version in data.validation_versions:
         configuration.test_version = version_of(
             caller, version.version_id, "datasetConfig.validationVersions.versionId", own=False
@@ -144,7 +144,7 @@ def _read_base(caller: Caller, body: CreateTask, configuration: Configuration) -
     base = incremental.find_base(caller.workspace, body.increment_task_id)
     if base is None:
         raise not_found(
-            f"There is no task {body.increment_task_id!r} in this workspace, param[incrementTaskId] invalid.",
+            f"There is no task {body.increment_task_id!r} in this workspace.",
             "incrementTaskId",
         )
     configuration.base_run = base

@@ -27,7 +27,7 @@ def job(caller: Caller, uid: str) -> Job:
     """Raises Refused."""
     found = jobs(caller).filter(uid=uid).first()
     if found is None:
-        raise not_found(f"There is no job {uid!r} in this workspace, param[jobId] invalid.", "jobId")
+        raise not_found(f"There is no job {uid!r} in this workspace.", "jobId")
     return found
 
 
@@ -35,7 +35,7 @@ def run(caller: Caller, uid: str, param: str = "taskId") -> Run:
     """Raises Refused."""
     found = runs(caller).filter(uid=uid).first()
     if found is None:
-        raise not_found(f"There is no task {uid!r} in this workspace, param[{param}] invalid.", param)
+        raise not_found(f"There is no task {uid!r} in this workspace.", param)
     return found
 
 

@@ -53,7 +53,7 @@ def publish_train_model(caller: Caller, body: Publish) -> dict[str, Any]:
     model = None
     if not body.is_new_model:
         if body.model_id is None:
-            raise invalid("Name the model that gets the version, param[modelId] invalid.", "modelId")
+            raise invalid("Name the model that gets the version.", "modelId")
         model = models.find_model(caller, body.model_id)
     version = _publish(caller, run, body.version_meta.step, body.model_name, model)
     return {
@@ -67,7 +67,7 @@ def publish_train_model(caller: Caller, body: Publish) -> dict[str, Any]:
 
 def create_custom_model(caller: Caller, body: CreateModel) -> dict[str, Any]:
     if body.source_type != "Train" or body.train_meta is None:
-        raise invalid("Models come from training here, param[sourceType] invalid.", "sourceType")
+        raise invalid("Models come from training here.", "sourceType")
     run = lookups.run(caller, body.train_meta.task_id, "trainMeta.taskId")
     model = registry.model(caller, body.model_set_id)
     step = body.train_meta.checkpoint_step or body.train_meta.step
@@ -78,13 +78,13 @@ def create_custom_model(caller: Caller, body: CreateModel) -> dict[str, Any]:
 def _publish(caller: Caller, run: Run, step: int | None, name: str, model: Model | None) -> ModelVersion:
     if step is not None and step != run.step:
         message = f"Only the result of a run is published: its last step, {run.step}."
-        raise invalid(f"{message} param[step] invalid.", "step")
+        raise invalid(message, "step")
     try:
         return publishing.request(run, caller.user, name, model)
     except publishing.PublicationRefused as refused:
         if refused.field == "run":
             raise conflict(str(refused)) from refused
-        raise invalid(f"{refused} param[modelName] invalid.", "modelName") from refused
+        raise invalid(str(refused), "modelName") from refused
 
 
 V1_ACTIONS = {"publishTrainModel": Action(publish_train_model, Publish, Scope.WRITE, creates=True)}

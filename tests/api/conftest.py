@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection
+from openai import OpenAI
 
 from console.api.keys import Credentials, issue
 from console.models import Membership, Role, Scope, User
@@ -48,3 +49,18 @@ def qianfan_as(server, monkeypatch, tmp_path):
         monkeypatch.setattr(settings, "SECRET_KEY", made.secret_key)
 
     return sign_in
+
+
+@pytest.fixture
+def openai_as(server):
+    """Returns a function that gives OpenAI's client with a person's key."""
+    clients = []
+
+    def sign_in(token: str) -> OpenAI:
+        # Refusals are not to be asked again.
+        clients.append(OpenAI(base_url=f"{server}/v1", api_key=token, max_retries=0))
+        return clients[-1]
+
+    yield sign_in
+    for client in clients:
+        client.close()

@@ -381,6 +381,7 @@ def test_every_timeline_entry_reads_as_a_sentence(make_run, alice):
         "started": {"host": "gpu-01", "device": "cuda"},
         "taken_over": {"host": "gpu-02"},
         "published": {"model": "kefu", "version": 2},
+        "publish_requested": {"model": "kefu"},
     }
     for kind in messages.TIMELINE:
         entry = lifecycle.note(run, kind, **samples.get(kind, {"step": 7, "code": -9, "seconds": 1.5}))

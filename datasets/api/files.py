@@ -1,0 +1,171 @@
+"""OpenAI's `files`: each is a version of a dataset. What is uploaded becomes a new dataset of the file's name.
+
+Small files are read while the client waits, so that a job can use them at once, as programs are used to; large ones
+by a worker (`status` says "uploaded" until that has ended). A file that a job trains on is published by that.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.http import FileResponse, HttpRequest
+
+from console.api.errors import conflict, invalid, not_found
+from console.api.keys import Caller
+from console.api.openai import Endpoint, cut, listed
+from console.deletion import NotDeletable
+from console.models import Scope
+from datasets import deletion, publishing, uploads
+from datasets.imports import run_import
+from datasets.models import Dataset, DatasetVersion, VersionState
+from datasets.problems import message
+from datasets.storage import stream
+
+PURPOSE = "fine-tune"
+# Read at once up to this size.
+SMALL_BYTES = 8 * 1024**2
+NAME_LENGTH = 50
+_STATUS = {
+    VersionState.EMPTY: "uploaded",
+    VersionState.IMPORTING: "uploaded",
+    VersionState.FAILED: "error",
+}
+
+
+def file_id(version: DatasetVersion) -> str:
+    return "file-" + version.uid.removeprefix("ds-")
+
+
+def find(caller: Caller, given: str, param: str = "file_id", *, own: bool = True) -> DatasetVersion:
+    """The version behind a file's ID, or behind its own identifier. Raises Refused."""
+    uid = "ds-" + given.removeprefix("file-") if given.startswith("file-") else given
+    versions = DatasetVersion.objects.select_related("dataset__workspace").filter(uid=uid)
+    found = versions.filter(dataset__workspace=caller.workspace).first()
+    if found is None and not own:
+        found = versions.filter(shared__enabled=True).first()
+    if found is None:
+        raise not_found(f"There is no file {given!r} in this workspace.", param)
+    return found
+
+
+def describe(version: DatasetVersion) -> dict[str, Any]:
+    files = list(version.files.all())
+    name = files[0].name if files else f"{version.dataset.name}-{version.label}.jsonl"
+    described = {
+        "id": file_id(version),
+        "object": "file",
+        "bytes": version.size,
+        "created_at": int(version.created_at.timestamp()),
+        "filename": name,
+        "purpose": PURPOSE,
+        "status": _STATUS.get(VersionState(version.state), "processed"),
+    }
+    if version.state == VersionState.FAILED:
+        described["status_details"] = _why(version)
+    return described
+
+
+def _why(version: DatasetVersion) -> str:
+    """The first problem of an import that failed, and how many there are."""
+    first = version.problems[0] if version.problems else None
+    more = version.problem_count - 1
+    text = message(first) if first else ""
+    return f"{text} ({more} more)" if more > 0 else text
+
+
+def create(caller: Caller, request: HttpRequest) -> dict[str, Any]:
+    file, purpose = request.FILES.get("file"), request.POST.get("purpose", "")
+    if file is None:
+        raise invalid("Send a file, as multipart/form-data.", "file")
+    if purpose != PURPOSE:
+        raise invalid(f"The only purpose here is {PURPOSE}.", "purpose")
+    if not PurePath(file.name or "").suffix:
+        # Clients that are given bytes invent a name without an ending.
+        file.name = f"{file.name or 'upload'}.jsonl"
+    try:
+        uploads.check([file])
+    except ValidationError as error:
+        raise invalid(" ".join(error.messages), "file") from error
+    version = _new_version(caller, PurePath(file.name or "").stem)
+    uploads.import_files(version, [file])
+    if (file.size or 0) <= SMALL_BYTES:
+        run_import(version.pk)  # nothing happens where a worker was faster
+    version.refresh_from_db()
+    return describe(version)
+
+
+def _new_version(caller: Caller, name: str) -> DatasetVersion:
+    """V1 of a dataset under the first name that is free."""
+    base = name.replace("\0", "").strip() or "upload"
+    base = base if len(base) > 1 else f"{base}-data"
+    candidate, number = base[:NAME_LENGTH], 1
+    while True:
+        if not Dataset.objects.filter(workspace=caller.workspace, name=candidate).exists():
+            try:
+                with transaction.atomic():
+                    return publishing.create_dataset(caller.workspace, caller.user, candidate)
+            except IntegrityError:
+                pass  # somebody else was faster
+        number += 1
+        ending = f" ({number})"
+        candidate = base[: NAME_LENGTH - len(ending)] + ending
+
+
+def _files(caller: Caller) -> QuerySet[DatasetVersion]:
+    versions = DatasetVersion.objects.filter(dataset__workspace=caller.workspace)
+    return versions.exclude(state=VersionState.EMPTY).select_related("dataset").prefetch_related("files")
+
+
+def list_files(caller: Caller, request: HttpRequest) -> dict[str, Any]:
+    if request.GET.get("purpose", PURPOSE) != PURPOSE:
+        return listed([])
+    found = _files(caller)
+
+    def key(given: str) -> int | None:
+        uid = "ds-" + given.removeprefix("file-")
+        return found.filter(uid=uid).values_list("pk", flat=True).first()
+
+    files, has_more = cut(request, found, key, limit=10_000, most=10_000)
+    return listed([describe(version) for version in files], has_more=has_more)
+
+
+def retrieve(caller: Caller, request: HttpRequest, file: str) -> dict[str, Any]:
+    return describe(find(caller, file))
+
+
+def content(caller: Caller, request: HttpRequest, file: str) -> FileResponse:
+    """The file as it was uploaded; of a version that came from several, its rows."""
+    version = find(caller, file)
+    files = list(version.files.all())
+    path, name = version.rows_path, f"{version.dataset.name}-{version.label}.jsonl"
+    if len(files) == 1:
+        path, name = files[0].path, files[0].name
+    try:
+        if not path:
+            raise FileNotFoundError
+        opened = stream(path)
+    except FileNotFoundError as error:
+        raise not_found("This file has no content.", "file_id") from error
+    return FileResponse(opened, as_attachment=True, filename=name, content_type="application/octet-stream")
+
+
+def delete(caller: Caller, request: HttpRequest, file: str) -> dict[str, Any]:
+    """Deletes the version, and the dataset with its last one."""
+    version = find(caller, file)
+    try:
+        if version.dataset.versions.count() == 1:
+            deletion.delete_dataset(version.dataset, caller.user)
+        else:
+            deletion.delete_version(version, caller.user)
+    except NotDeletable as reason:
+        raise conflict(str(reason), "file_id") from reason
+    return {"id": file, "object": "file", "deleted": True}
+
+
+FILES = {"get": Endpoint(list_files), "post": Endpoint(create, Scope.WRITE)}
+ONE_FILE = {"get": Endpoint(retrieve), "delete": Endpoint(delete, Scope.ADMIN)}
+CONTENT = {"get": Endpoint(content)}
