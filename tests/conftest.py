@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
+from django.utils import translation
 
 from console.models import Membership, Role, User, Workspace
 
@@ -24,6 +25,14 @@ def files_of_the_test(settings, tmp_path: Path) -> None:
         },
         "staticfiles": settings.STORAGES["staticfiles"],
     }
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """Each test begins and ends in English: a request of a Chinese reader leaves its language behind."""
+    translation.activate("en")
+    yield
+    translation.activate("en")
 
 
 @pytest.fixture

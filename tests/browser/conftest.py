@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.core.signals import request_finished, request_started
 from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from console.models import User
+from tests.processes import wait_for
 
 HOW_TO_GET_ONE = (
     "no Chromium found: install one (Debian and Ubuntu: apt install chromium), or name it with CHROMIUM=/path"
@@ -48,8 +51,35 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+class RequestsUnderWay:
+    """Counts what the server of the test is answering at the moment."""
+
+    def __init__(self) -> None:
+        self.count, self.lock = 0, threading.Lock()
+
+    def started(self, **kwargs: object) -> None:
+        with self.lock:
+            self.count += 1
+
+    def finished(self, **kwargs: object) -> None:
+        with self.lock:
+            self.count -= 1
+
+
 @pytest.fixture
-def open_page(browser: Browser, live_server) -> Iterator[Callable[..., Page]]:
+def quiet_server(live_server) -> Iterator[None]:
+    """Ends only when every request was answered: a late poll would lock rows that the test's end empties."""
+    under_way = RequestsUnderWay()
+    request_started.connect(under_way.started)
+    request_finished.connect(under_way.finished)
+    yield
+    wait_for(lambda: under_way.count <= 0, 10)
+    request_started.disconnect(under_way.started)
+    request_finished.disconnect(under_way.finished)
+
+
+@pytest.fixture
+def open_page(browser: Browser, live_server, quiet_server) -> Iterator[Callable[..., Page]]:
     """Returns a function that opens a page for a signed-in person.
 
     At the end of the test nothing may have gone wrong in the browser: no script error, no refusal by the
