@@ -168,7 +168,7 @@ def _corpus(asked: CorpusConfig | None, errors: Problems) -> tuple[SharedData | 
         errors["corpus"] = [_("Only one general corpus can be mixed in.")]
     ratio = _ratio(asked.config[0].proportion)
     if ratio is None:
-        errors["corpus_ratio"] = [_("Write the proportion as 20% or as 1:5.")]
+        errors["corpus_ratio"] = [_("Write the proportion as 1:5 or as 20%.")]
     return corpus, ratio or CORPUS_RATIO_DEFAULT
 
 
