@@ -49,7 +49,7 @@ def list_jobs(caller: Caller, body: ListJobs) -> dict[str, Any]:
     if mode and mode != TRAIN_MODE:
         found = found.none()
     if body.model:
-        found = found.filter(model_name=body.model)
+        found = found.filter(model_name=body.model)  # type: ignore[misc]  # an annotation
     jobs, info = page(found, body)
     return {"jobList": [describe_job(job) for job in jobs], "pageInfo": info}
 

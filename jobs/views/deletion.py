@@ -2,20 +2,21 @@
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from console.access import get_writable
 from console.deletion import NotDeletable
+from console.htmx import HtmxHttpRequest
 from jobs import deletion
 from jobs.models import Job, Run
 
 
 @require_POST
 @login_required
-def delete_run(request: HttpRequest, uid: str) -> HttpResponse:
+def delete_run(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Deletes the run and leads to its job; says why where it cannot go."""
     runs = Run.objects.select_related("job__workspace", "model_version")
     run = get_writable(runs, request.user, "job__workspace", uid=uid)
@@ -30,7 +31,7 @@ def delete_run(request: HttpRequest, uid: str) -> HttpResponse:
 
 @require_POST
 @login_required
-def delete_job(request: HttpRequest, uid: str) -> HttpResponse:
+def delete_job(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Deletes the job with its runs and leads to the list."""
     job = get_writable(Job.objects.select_related("workspace"), request.user, uid=uid)
     try:

@@ -1,4 +1,4 @@
-"""The SDK's own trainer, unchanged: a dataset is trained on, and the result published, by a real worker."""
+"""Complete flows with a real worker: Qianfan's own trainer, and a job of OpenAI's client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qianfan.trainer.configs import DatasetConfig, TrainConfig
 from catalog.models import BaseModel, Offer, OfferedHyperparameter
 from jobs.models import Run
 from tests.jobs.conftest import base_model, make_version  # noqa: F401  (fixtures)
-from tests.processes import Worker
+from tests.processes import Worker, wait_for
 from tests.tiny_models import make_tiny
 
 pytestmark = [pytest.mark.training, pytest.mark.services, pytest.mark.django_db(transaction=True)]
@@ -81,3 +81,18 @@ def test_llm_finetune_trains_and_publishes(quick, worker, toy, make_version, nam
     assert version.set_id == run.model_version.model.uid
     described = ModelApi.V2.describe_model(run.model_version.uid)["result"]
     assert (described["status"], described["sourceInfo"]["trainTaskId"]) == ("Ready", run.uid)
+
+
+def test_a_job_of_openais_client_ends_with_a_model(openai_as, make_key, alice, worker, toy, make_version):  # noqa: F811
+    client = openai_as(make_key(alice).token)
+    file = "file-" + make_version(120).uid.removeprefix("ds-")
+    job = client.fine_tuning.jobs.create(
+        model="Toy-8K", training_file=file, suffix="bot", hyperparameters={"n_epochs": 1}
+    )
+    wait_for(lambda: client.fine_tuning.jobs.retrieve(job.id).status in ("succeeded", "failed"))
+    job = client.fine_tuning.jobs.retrieve(job.id)
+    assert (job.status, job.error) == ("succeeded", None)
+    assert client.models.retrieve(job.fine_tuned_model).id == job.fine_tuned_model
+    assert job.trained_tokens > 0
+    messages = [event.message for event in client.fine_tuning.jobs.list_events(job.id)]
+    assert "Published as bot V1" in messages
