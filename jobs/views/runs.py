@@ -49,9 +49,7 @@ def run_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         **_live(run),
         **_beside(run),
         "can_write": may_write(request, run.job),
-        "setting_groups": setting_groups(run),
         "configuration_json": portable.to_text(run),
-        "data_rows": data_rows(run),
         "nav": "jobs",
     }
     return render(request, "jobs/run.html", context)
@@ -165,6 +163,9 @@ def _beside(run: Run) -> dict[str, Any]:
     return {
         "checkpoints": run.checkpoints.order_by("-step"),
         "timeline": run.timeline.select_related("actor").order_by("-at", "-pk")[:TIMELINE_LENGTH],
+        # The trainer says what it made of the configuration once it has seen the data.
+        "setting_groups": setting_groups(run),
+        "data_rows": data_rows(run),
     }
 
 
