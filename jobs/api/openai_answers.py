@@ -30,8 +30,12 @@ def job_id(run: Run) -> str:
 
 def describe_jobs(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Jobs with few queries: `sources__version` should be prefetched."""
-    rates = OfferedHyperparameter.objects.filter(key="learningRate").select_related("offer")
-    defaults = {(rate.offer.base_model_id, rate.offer.method): rate.default for rate in rates}
+    runs = list(runs)
+    rates = OfferedHyperparameter.objects.filter(
+        key="learningRate", offer__base_model__in={run.base_model_id for run in runs}
+    )
+    found = rates.values_list("offer__base_model_id", "offer__method", "default")
+    defaults = {(model, method): default for model, method, default in found}
     return [_describe(run, defaults.get((run.base_model_id, run.method))) for run in runs]
 
 
