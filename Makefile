@@ -13,7 +13,7 @@ run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
 
 test: $(VENV)/.dev translations
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev translations
 	$(BIN)/ruff check .

@@ -25,6 +25,10 @@ os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 from console import embedded
 
 embedded.ensure_services()
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Each pytest-xdist worker has a database of its own in PostgreSQL, and one in the broker (of 16).
+    address, _slash, _number = os.environ["REDIS_URL"].rpartition("/")
+    os.environ["REDIS_URL"] = f"{address}/{int(worker.removeprefix('gw')) % 15 + 1}"
 
 from console.settings import *  # noqa: E402, F403
 from console.settings import STORAGES  # noqa: E402
