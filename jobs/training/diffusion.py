@@ -115,6 +115,10 @@ class Family:
         """What the network needs of a prompt, without a batch dimension, on the CPU."""
         raise NotImplementedError
 
+    def encode_nothing(self) -> Encoded:
+        """What guidance leads away from: the empty prompt, as the pipeline itself shows it to the network."""
+        return self.encode_prompt("")
+
     def is_cut(self, prompt: str) -> bool:
         """Whether the text encoders see only the beginning of the prompt."""
         tokenizers = [getattr(self.pipe, name) for name in self.tokenizer_names]
@@ -197,6 +201,12 @@ class Sdxl(Family):
             prompt, device=self.device, do_classifier_free_guidance=False
         )
         return {"prompt_embeds": embeds[0].cpu(), "pooled": pooled[0].cpu()}
+
+    def encode_nothing(self) -> Encoded:
+        empty = self.encode_prompt("")
+        if self.pipe.config.force_zeros_for_empty_prompt:
+            return {key: torch.zeros_like(value) for key, value in empty.items()}
+        return empty
 
     def loss(self, batch: Encoded, generators: list[torch.Generator] | None) -> torch.Tensor:
         mean, log_variance = batch["moments"].chunk(2, dim=1)

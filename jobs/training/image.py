@@ -101,7 +101,7 @@ class DrawSamples(TrainerCallback):
     def __init__(self, family: Family, prompts: list[str], report: Report, stop: Stop, seed: int) -> None:
         self.family, self.report, self.stop, self.seed = family, report, stop, seed
         self.prompts = [(prompt, family.encode_prompt(prompt)) for prompt in prompts]
-        self.empty = family.encode_prompt("")
+        self.empty = family.encode_nothing()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -148,6 +148,9 @@ GAINS = {
     "glm": 2048,
 }
 
+# Made by tiny_images.py; of the options, only seed and steps are for them.
+WITH_PICTURES = ("sdxl", "ernie_image", "llava_next")
+
 
 def pretrain(
     model: Any, rows: list[list[int]], steps: int, *, learning_rate: float, noise: float, batch: int = 16
@@ -251,7 +254,7 @@ def plain_texts(conversations: list[list[dict[str, str]]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
-    parser.add_argument("--architecture", choices=GAINS, required=True)
+    parser.add_argument("--architecture", choices=[*GAINS, *WITH_PICTURES], required=True)
     parser.add_argument("--texts", type=Path, required=True, help="JSON Lines of conversations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=200, help="of pre-training; 0 leaves random weights")
@@ -260,6 +263,13 @@ def main() -> None:
     parser.add_argument("--gain", type=float, help="see sharpen(); 1 leaves the weights as they are")
     options = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+    if options.architecture in WITH_PICTURES:
+        from jobs.training import tiny_images
+
+        tiny_images.make(
+            options.output, options.architecture, options.texts, options.seed, steps=options.steps
+        )
+        return
     make(
         options.output,
         options.architecture,

@@ -1,27 +1,26 @@
-"""Make a tiny base model that draws or sees pictures, for tests and for trying the product without a download.
+"""Tiny base models that draw or see pictures, for tests and for trying the product without a download.
 
-    python -m jobs.training.tiny_images OUT_DIR --architecture sdxl --texts conversations.jsonl
+    python -m jobs.training.tiny OUT_DIR --architecture sdxl --texts conversations.jsonl
 
-Complete directories of the real classes, with tokenizers trained on the given texts and random weights. The
-same arguments give the same files.
+Complete directories of the real classes, with tokenizers trained on the given texts. They learn for a minute to
+draw or to name shapes, so that fine-tuning starts from a model that half knows its work. The same arguments give
+the same files.
 """
 
-import sys
+import json
+import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-# Before anything else is imported: the installed library `datasets` comes before the app of the same name.
-_root = str(Path(__file__).resolve().parents[2])
-sys.path[:] = [entry for entry in sys.path if str(Path(entry or ".").resolve()) != _root] + [_root]
-
-import argparse  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from typing import Any  # noqa: E402
-
-from jobs.training.tiny import make_tokenizer, read_texts  # noqa: E402
+from jobs.training.rows import IGNORED
+from jobs.training.tiny import EOS, GAINS, make_tokenizer, read_texts, sharpen
+from jobs.training.tiny_pictures import SIZE, draw_shape, make_thumbnailer
 
 VOCABULARY = 1024
+PICTURES = 512  # that pre-training draws
+QUESTION = "What is this?"
+GAIN = GAINS["llama"]  # of the language model that sees, see tiny.sharpen
 IMAGE = "<image>"
 
 # As LLaVA-v1.6's own: the pictures of a turn come before its text, and nothing closes a reply.
@@ -41,6 +40,7 @@ Conversations = list[list[dict[str, str]]]
 def make_sdxl(conversations: Conversations) -> Any:
     """StableDiffusionXLPipeline for pictures of 64 pixels: a U-Net and two CLIP text encoders, 2 million
     parameters."""
+    import torch
     from diffusers import (
         AutoencoderKL,
         EulerDiscreteScheduler,
@@ -61,17 +61,13 @@ def make_sdxl(conversations: Conversations) -> Any:
         eos_token_id=tokenizer.eos_token_id,  # CLIP pools at this token, and its default is another one
         pad_token_id=tokenizer.pad_token_id,
     )
+    text_encoders = CLIPTextModel(text), CLIPTextModelWithProjection(text)
+    for encoder in text_encoders:  # with the usual small weights, all prompts would look alike to the U-Net
+        torch.nn.init.normal_(encoder.get_input_embeddings().weight)
     return StableDiffusionXLPipeline(
-        vae=AutoencoderKL(
-            block_out_channels=(32, 32, 32),
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            latent_channels=4,
-            norm_num_groups=16,
-            sample_size=64,
-        ),
-        text_encoder=CLIPTextModel(text),
-        text_encoder_2=CLIPTextModelWithProjection(text),
+        vae=make_autoencoder(AutoencoderKL),
+        text_encoder=text_encoders[0],
+        text_encoder_2=text_encoders[1],
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=UNet2DConditionModel(
@@ -90,7 +86,11 @@ def make_sdxl(conversations: Conversations) -> Any:
             norm_num_groups=16,
         ),
         scheduler=EulerDiscreteScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            prediction_type="v_prediction",
         ),
     )
 
@@ -135,8 +135,8 @@ def make_ernie_image(conversations: Conversations) -> Any:
         num_attention_heads=4,
         num_layers=2,
         ffn_hidden_size=128,
-        in_channels=32,  # 8 latent channels in patches of 2 x 2
-        out_channels=32,
+        in_channels=16,  # 4 latent channels in patches of 2 x 2
+        out_channels=16,
         text_in_dim=32,
         rope_axes_dim=(4, 6, 6),
     )
@@ -145,13 +145,7 @@ def make_ernie_image(conversations: Conversations) -> Any:
         torch.nn.init.normal_(layer.weight, std=0.02)
     return ErnieImagePipeline(
         transformer=transformer,
-        vae=AutoencoderKLFlux2(
-            block_out_channels=(16, 16, 16, 16),
-            latent_channels=8,
-            norm_num_groups=8,
-            layers_per_block=1,
-            sample_size=64,
-        ),
+        vae=make_autoencoder(AutoencoderKLFlux2),
         text_encoder=Mistral3Model(Mistral3Config(text_config=text, vision_config=vision)),
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=4.0),
@@ -241,6 +235,23 @@ ARCHITECTURES: dict[str, Callable[[Conversations], Any]] = {
 }
 
 
+def make_autoencoder(kind: Any) -> Any:
+    """Pictures of 64 pixels to latents of 4 x 16 x 16 and back."""
+    autoencoder = kind(
+        block_out_channels=(16, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=1,
+        sample_size=SIZE,
+    )
+    make_thumbnailer(autoencoder)
+    if "scaling_factor" in autoencoder.config:
+        autoencoder.register_to_config(scaling_factor=1.5)  # brings the spread of the latents to about 1
+    return autoencoder
+
+
 def make_clip_tokenizer(conversations: Conversations) -> Any:
     """CLIP's kind of BPE, trained on the texts: lower case, words that end with </w>, 77 tokens a prompt."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -265,8 +276,83 @@ def make_clip_tokenizer(conversations: Conversations) -> Any:
     return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=77)
 
 
-def make(output: Path, architecture: str, texts: Path, seed: int = 0) -> None:
-    """Write the model directory and print what was made."""
+def learn_to_draw(path: Path, steps: int, seed: int) -> float:
+    """Pre-train the network of the pipeline in `path` on drawn shapes; returns the mean loss of the last steps."""
+    import torch
+
+    from jobs.training.diffusion import find_family
+
+    family = find_family(path)(path, torch.float32, torch.float32, "cpu")
+    rng = random.Random(seed)  # noqa: S311
+    drawn = [draw_shape(rng) for _ in range(PICTURES)]
+    nothing = family.encode_nothing()
+    rows = [
+        # Some have no words, because guidance compares drawing with words to drawing without.
+        family.encode_picture(picture) | (family.encode_prompt(words) if rng.random() < 0.9 else nothing)
+        for picture, words in drawn
+    ]
+    family.network.train()
+    loss = optimise(
+        family.network,
+        lambda chosen: family.loss(family.collate([rows[index] for index in chosen]), None),
+        len(rows),
+        steps,
+    )
+    family.network.save_pretrained(path / family.network_name)
+    return loss
+
+
+def learn_to_name(pair: Pair, steps: int, seed: int) -> float:
+    """Pre-train the model on describing drawn shapes; returns the mean loss of the last steps."""
+    import torch
+    from torch.nn import functional
+
+    rng = random.Random(seed)  # noqa: S311
+    model, processor = pair.model, pair.processor
+    drawn = [draw_shape(rng) for _ in range(PICTURES)]
+
+    def loss(chosen: list[int]) -> Any:
+        texts = [f"<s>USER: {IMAGE}\n{QUESTION} ASSISTANT: {drawn[index][1]}{EOS}" for index in chosen]
+        batch = processor(
+            images=[drawn[index][0] for index in chosen],
+            text=texts,
+            return_tensors="pt",
+            padding=True,
+            add_special_tokens=False,
+        )
+        targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
+        targets = targets.masked_fill(targets == processor.image_token_id, IGNORED)[:, 1:]
+        logits = model(**batch, use_cache=False).logits[:, :-1]
+        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+    model.train()
+    last = optimise(model, loss, len(drawn), steps)
+    sharpen(model.model.language_model, GAIN)
+    with torch.no_grad():
+        model.lm_head.weight /= GAIN
+    return last
+
+
+def optimise(model: Any, loss_of: Callable[[list[int]], Any], rows: int, steps: int) -> float:
+    """AdamW on batches of 8 random rows; returns the mean loss of the last steps."""
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    losses = []
+    for _ in range(steps):
+        loss = loss_of(torch.randint(rows, (8,)).tolist())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return sum(losses[-20:]) / len(losses[-20:])
+
+
+def make(output: Path, architecture: str, texts: Path, seed: int = 0, *, steps: int = 200) -> None:
+    """Write the model directory and print what was made. Drawing takes twice the steps to learn."""
     import torch
     from transformers import logging, set_seed
 
@@ -275,20 +361,10 @@ def make(output: Path, architecture: str, texts: Path, seed: int = 0) -> None:
     conversations = read_texts(texts)
     set_seed(seed)
     made = ARCHITECTURES[architecture](conversations)
+    learned = ""
+    if steps and isinstance(made, Pair):
+        learned = f", loss {learn_to_name(made, steps, seed):.2f}"
     made.save_pretrained(output)
-    print(f"{output}: {architecture}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--architecture", choices=ARCHITECTURES, required=True)
-    parser.add_argument("--texts", type=Path, required=True, help="JSON Lines of conversations")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
-    make(options.output, options.architecture, options.texts, options.seed)
-
-
-if __name__ == "__main__":
-    main()
+    if steps and not isinstance(made, Pair):
+        learned = f", loss {learn_to_draw(output, 2 * steps, seed):.2f}"
+    print(f"{output}: {architecture}{learned}")

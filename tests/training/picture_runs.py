@@ -47,7 +47,7 @@ def make_models(directory: Path) -> None:
         "from pathlib import Path\n"
         "from jobs.training.tiny_images import ARCHITECTURES, make\n"
         "for name in ARCHITECTURES:\n"
-        f"    make(Path({str(directory)!r}) / name, name, Path({str(texts)!r}))\n"
+        f"    make(Path({str(directory)!r}) / name, name, Path({str(texts)!r}), steps=0)\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
 
