@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -49,10 +50,28 @@ def train_first_run(page: Page) -> None:
     ).first.wait_for(timeout=300_000)
 
 
+def open_run(page: Page) -> None:
+    page.goto("/sft/")
+    page.locator("a[href*='/sft/runs/']").first.click()
+    page.locator("canvas").first.wait_for()
+
+
+OPENERS: dict[str, Callable[[Page], object]] = {
+    "wizard": lambda page: page.goto("/sft/new/"),
+    "base-models": lambda page: page.goto("/base-models/"),
+    "run": open_run,
+}
+
+
 def shoot(
-    browser: Browser, base_url: str, password: str, theme: Literal["light", "dark"], language: str
+    browser: Browser,
+    base_url: str,
+    password: str,
+    theme: Literal["light", "dark"],
+    language: str,
+    names: tuple[str, ...],
 ) -> None:
-    """Wizard, run page, datasets and base models in one theme and language."""
+    """The named pages in one theme and language."""
     context = browser.new_context(
         base_url=base_url, viewport={"width": 1440, "height": 900}, color_scheme=theme, locale=language
     )
@@ -60,17 +79,11 @@ def shoot(
     sign_in(page, password)
     if page.locator("table tbody tr").count() == 0:
         train_first_run(page)
-    suffix = f"{language}-{theme}.png"
-    page.goto("/sft/new/")
-    page.wait_for_load_state("networkidle")
-    page.screenshot(path=DOCS / "img" / f"wizard-{suffix}")
-    page.goto("/sft/")
-    page.locator("a[href*='/sft/runs/']").first.click()
-    page.locator("canvas").first.wait_for()
-    page.wait_for_timeout(1500)
-    page.screenshot(path=DOCS / "img" / f"run-{suffix}")
-    page.goto("/base-models/")
-    page.screenshot(path=DOCS / "img" / f"base-models-{suffix}")
+    for name in names:
+        OPENERS[name](page)
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(1000)  # the curves draw themselves in
+        page.screenshot(path=DOCS / "img" / f"{name}-{language}-{theme}.png")
     context.close()
 
 
@@ -84,8 +97,8 @@ def main() -> None:
     (DOCS / "img").mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        shoot(browser, options.url, password, "light", "zh-CN")
-        shoot(browser, options.url, password, "dark", "en-US")
+        shoot(browser, options.url, password, "light", "zh-CN", ("wizard", "base-models"))
+        shoot(browser, options.url, password, "dark", "en-US", ("run",))
         browser.close()
 
 
