@@ -171,18 +171,17 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Rows
     events.write("phase", name="preparing_data")
-    captions = read_captions(run_dir / spec.data.train)
-    eval_captions = read_captions(run_dir / spec.data.eval) if spec.data.eval else []
+    train_file, eval_file = run_dir / spec.data.train, run_dir / (spec.data.eval or "")
+    captions = read_captions(train_file)
+    eval_captions = read_captions(eval_file) if spec.data.eval else []
     evaluates = bool(eval_captions) and values["validationStep"] > 0
     if not captions:
         raise TrainingFailure(
             "no_rows_left", "The training data hold no picture with a prompt.", dropped_rows=0
         )
     encoded = run_dir / "encoded"
-    rows = _encode(family, captions, run_dir / spec.data.train, encoded, stop)
-    eval_rows = EncodedRows([])
-    if evaluates:
-        eval_rows = _encode(family, eval_captions, run_dir / spec.data.eval, encoded, stop)
+    rows = _encode(family, captions, train_file, encoded, stop)
+    eval_rows = _encode(family, eval_captions if evaluates else [], eval_file, encoded, stop)
     _report_rows(events, family, captions, eval_captions if evaluates else [])
     batch_rule(values, len(rows), TOKENS_PER_PASS // PICTURES_PER_PASS)
     resumed_from = step_of(resume) if resume else 0

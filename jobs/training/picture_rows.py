@@ -6,7 +6,7 @@ in the text, which a model fills with hundreds to thousands of tokens.
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,16 @@ class PictureTokens(Tokens):
 class PreparedPictures(Prepared):
     """Adds the rows that were refused because they are too long, and the shortest of them in tokens."""
 
+    rows: list[PictureTokens] = field(default_factory=list)  # type: ignore[assignment]
     too_long: int = 0
     shortest_refused: int = 0
 
 
 class PictureTokenizer:
-    """A processor's tokenizer for `data.encode`: it knows how the chat template wants to see a picture.
+    """A processor's tokenizer as `chat.render` wants it: it knows how the chat template wants to see a picture.
 
-    Templates of models that see take contents as lists of parts; others get the mark in the text.
+    Templates of models that see take contents as lists of parts; others get the mark in the text. Some leave
+    the start mark to the tokenizer (LLaVA's own does), so here it is put before what they write.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -63,16 +65,21 @@ class PictureTokenizer:
         self.template = processor.chat_template
         self.eos_token = self.tokenizer.eos_token
         self.all_special_tokens = self.tokenizer.all_special_tokens
-        self.takes_parts = True
+        self.start, self.takes_parts = "", True
+        probe = [{"role": "user", "content": f"{MARK}probe"}]
         try:
-            shown = self.apply_chat_template([{"role": "user", "content": f"{MARK}probe"}], tokenize=False)
+            shown = self.apply_chat_template(probe, tokenize=False)
             self.takes_parts = self.image_token in shown and "probe" in shown and "'text'" not in shown
         except (TemplateError, TypeError):
             self.takes_parts = False
+        start, first = self.tokenizer.bos_token, self.tokenizer("probe").input_ids[0]
+        if start is not None and first == self.tokenizer.bos_token_id:
+            is_written = self.apply_chat_template(probe, tokenize=False).startswith(start)
+            self.start = "" if is_written else start
 
     def apply_chat_template(self, turns: list[dict[str, Any]], **options: Any) -> str:
         shown = [{"role": turn["role"], "content": self._content(turn["content"])} for turn in turns]
-        return self.tokenizer.apply_chat_template(shown, chat_template=self.template, **options)
+        return self.start + self.tokenizer.apply_chat_template(shown, chat_template=self.template, **options)
 
     def _content(self, text: str) -> str | list[dict[str, str]]:
         if not self.takes_parts:

@@ -2,19 +2,19 @@
 
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
-import transformers
-import trl
 
 from jobs.training.checkpoints import list_checkpoints, size_of, step_of
 from jobs.training.events import FILE_NAME, EventWriter, read_events
 from jobs.training.resolve import Resolved
 from jobs.training.rows import Prepared
 from jobs.training.spec import Spec
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "diffusers")
 
 
 def report_rows(events: EventWriter, rows: Prepared, eval_rows: Prepared) -> None:
@@ -69,7 +69,7 @@ def report_start(
         dtype=str(first.dtype).removeprefix("torch."),
         parameters={"total": total, "trainable": trainable},
         resolved=values.as_event(),
-        versions={module.__name__: str(module.__version__) for module in (torch, transformers, trl, peft)},
+        versions={name: version(name) for name in LIBRARIES},
     )
     print(f"{spec.run} attempt {spec.attempt}: {spec.method} on {spec.base.name} ({type(model).__name__})")
     print(f"  {total:,} parameters, {trainable:,} trained, {first.dtype} on {device}")

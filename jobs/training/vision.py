@@ -18,7 +18,7 @@ from transformers import (
 )
 from trl import SFTConfig
 
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[attr-defined]
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
@@ -94,12 +94,11 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
             asked=values["maxSeqLen"],
         )
         values.decide("maxSeqLen", limit)
-    files = {"train": run_dir / spec.data.train}
+    files = {"train": run_dir / spec.data.train, "eval": run_dir / (spec.data.eval or "")}
     rows = prepare_pictures(files["train"], processor, values["maxSeqLen"], between_rows=stop.check)
     evaluates = spec.data.eval is not None and values["validationStep"] > 0
     eval_rows = PreparedPictures()
     if evaluates:
-        files["eval"] = run_dir / spec.data.eval
         eval_rows = prepare_pictures(files["eval"], processor, values["maxSeqLen"], between_rows=stop.check)
         evaluates = bool(eval_rows.rows)
     report_rows(events, rows, eval_rows)

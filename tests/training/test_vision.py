@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
+from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.events import TrainingFailure
 from jobs.training.picture_rows import prepare_pictures
 from jobs.training.rows import IGNORED
@@ -156,6 +157,33 @@ def test_a_picture_without_a_mark_comes_first(prepare: Any, processor: Any) -> N
     (row,) = prepare({"image": PICTURE, **conversation("What is this?", "A circle.", "Sure?", "Yes.")}).rows
     text = processor.tokenizer.decode(row.input_ids)
     assert text.startswith("<s>USER: <image><image>") and text.count("<image>\nWhat is this?") == 1
+
+
+# As the published LLaVA-v1.6: the start mark is left to the tokenizer, and replies are marked.
+PUBLISHED_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'].upper() + ': ' }}"
+    "{% for part in m['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
+    "{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ part['text'] + ' ' }}{% endgeneration %}"
+    "{% else %}{{ part['text'] + ' ' }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [PUBLISHED_TEMPLATE, NEUTRAL_TEMPLATE])
+def test_other_templates_give_one_start_mark_and_one_picture(
+    prepare: Any, processor: Any, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    adds_start = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    monkeypatch.setattr(processor.tokenizer.backend_tokenizer, "post_processor", adds_start)
+    monkeypatch.setattr(processor, "chat_template", template)
+    (row,) = prepare(ROWS[0]).rows
+    text = processor.tokenizer.decode(row.input_ids)
+    assert text.startswith("<s>") and text.count("<s>") == 1
+    assert text.endswith("A red circle.</s>")
+    assert processor.image_token_id in row.input_ids
 
 
 @pytest.mark.parametrize(
