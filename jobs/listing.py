@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.http import QueryDict
 
-from catalog.models import ModelType
-from console.models import Workspace
+from catalog.models import ModelFamily, ModelType
+from console.models import User, Workspace
 from jobs.models import Job, Run, RunState
 
 PAGE_SIZE = 20
@@ -26,6 +26,8 @@ class JobQuery:
     q: str = ""
     state: str = ""
     type: str = ""
+    model: str = ""
+    owner: str = ""
     sort: str = DEFAULT_SORT
     before: str = ""
 
@@ -36,17 +38,26 @@ class JobQuery:
             q=data.get("q", "").strip(),
             state=state if state in RunState.values else "",
             type=kind if kind in ModelType.values else "",
+            model=data.get("model", ""),
+            owner=data.get("owner", ""),
             sort=sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT,
             before=data.get("before", ""),
         )
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.q or self.state or self.type)
+        return bool(self.q or self.state or self.type or self.model or self.owner)
 
     def address(self, **changes: str) -> str:
         """The query string of this query with `changes`; the cursor goes unless it is given."""
-        values = {"q": self.q, "state": self.state, "type": self.type, "sort": self.sort, **changes}
+        filters = {
+            "q": self.q,
+            "state": self.state,
+            "type": self.type,
+            "model": self.model,
+            "owner": self.owner,
+        }
+        values = {**filters, "sort": self.sort, **changes}
         if values["sort"] == DEFAULT_SORT:
             del values["sort"]
         return "?" + urlencode({key: value for key, value in values.items() if value})
@@ -91,11 +102,28 @@ def _filtered(jobs: QuerySet[Job], query: JobQuery) -> QuerySet[Job]:
         jobs = jobs.filter(name__icontains=query.q)
     if query.type:
         jobs = jobs.filter(model_type=query.type)
+    if query.owner:
+        jobs = jobs.filter(created_by__username=query.owner)
+    # State and model are those of the newest run, as the table shows them.
+    newest = Run.objects.filter(job=OuterRef("pk")).order_by("-version")
     if query.state:
-        newest = Run.objects.filter(job=OuterRef("pk")).order_by("-version")
-        jobs = jobs.annotate(newest_state=Subquery(newest.values("state")[:1]))
-        jobs = jobs.filter(newest_state=query.state)
+        jobs = jobs.alias(newest_state=Subquery(newest.values("state")[:1])).filter(newest_state=query.state)
+    if query.model:
+        family = Subquery(newest.values("base_model__family__key")[:1])
+        jobs = jobs.alias(newest_family=family).filter(newest_family=query.model)
     return jobs
+
+
+def families_in_use(workspace: Workspace) -> QuerySet[ModelFamily]:
+    """The model families that runs of the workspace have trained; what the list can be filtered by."""
+    used = Run.objects.filter(job__workspace=workspace, base_model__family=OuterRef("pk"))
+    return ModelFamily.objects.filter(Exists(used))
+
+
+def owners(workspace: Workspace) -> QuerySet[User]:
+    """The people who created jobs in the workspace."""
+    created = Job.objects.filter(workspace=workspace, created_by=OuterRef("pk"))
+    return User.objects.filter(Exists(created)).order_by("username")
 
 
 def _ordered(jobs: QuerySet[Job], workspace: Workspace, query: JobQuery) -> QuerySet[Job]:

@@ -13,7 +13,7 @@ from console.htmx import HtmxHttpRequest, wants_fragment
 from datasets.models import DatasetVersion, VersionState
 from jobs.curves import last_value
 from jobs.drafts import drafts_of
-from jobs.listing import JobQuery, job_page
+from jobs.listing import JobQuery, families_in_use, job_page, owners
 from jobs.models import Job, RunState
 
 RUNS_PER_PAGE = 50
@@ -36,6 +36,7 @@ def job_list(request: HtmxHttpRequest) -> HttpResponse:
     if wants_fragment(request):
         return render(request, "jobs/_list_table.html", context)
     context |= {"states": RunState.choices, "types": ModelType.choices}
+    context |= {"families": families_in_use(workspace), "owners": owners(workspace)}
     context["drafts"] = drafts_of(request.user, workspace)[:DRAFTS_SHOWN]
     return render(request, "jobs/list.html", context)
 

@@ -144,7 +144,7 @@ def test_the_list_takes_the_same_queries_for_one_job_as_for_many(
     for number in range(PAGE_SIZE + 1):
         make_job(f"job {number}", RunState.DONE, RunState.RUNNING)
     # session, user, memberships; jobs with their creators, newest runs with base models, numbers of runs; drafts
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(9):
         client.get(LIST)
 
 
@@ -182,3 +182,22 @@ def test_job_page_takes_the_same_queries_for_many_runs(
 def test_names_are_shown_as_text(client_of, alice, make_job):
     make_job("<script>alert(1)</script>", RunState.DONE)
     assert "<script>alert(1)" not in client_of(alice).get(LIST).text
+
+
+def test_the_list_can_be_filtered_by_owner(client_of, alice, bob, make_job):
+    make_job("by alice")
+    other = make_job("by bob")
+    type(other).objects.filter(pk=other.pk).update(created_by=bob)
+    page = client_of(alice).get("/sft/", {"owner": "bob"}).content.decode()
+    assert "by bob" in page
+    assert "by alice" not in page
+
+
+def test_the_list_can_be_filtered_by_the_family_of_the_newest_run(client_of, alice, make_run, base_model):
+    run = make_run()
+    client = client_of(alice)
+    assert run.job.name in client.get("/sft/", {"model": base_model.family.key}).content.decode()
+    assert (
+        run.job.name
+        not in client.get("/sft/", {"model": "another"}, headers={"HX-Request": "true"}).content.decode()
+    )
