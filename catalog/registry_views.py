@@ -72,7 +72,9 @@ def model_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 @login_required
 def version_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """One version: its files, its metrics, the run it comes from, how it is loaded."""
-    found = ModelVersion.objects.select_related("model__workspace", "base_model", "created_by", "run__job")
+    found = ModelVersion.objects.select_related(
+        "model__workspace", "base_model", "created_by", "run__job", "run__base_run__job"
+    )
     version = get_visible(found, request.user, "model__workspace", uid=uid)
     context = {
         "version": version,
