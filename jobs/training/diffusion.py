@@ -139,8 +139,26 @@ class Family:
         """Mean loss of a batch; `generators`, one a row, make the noise repeatable (evaluation)."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def draw(self, prompt: Encoded, empty: Encoded, steps: int, seed: int) -> Image.Image:
         """A picture for an encoded prompt, with the pipeline's own sampler."""
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.device == "cuda"):
+            latents = self.pipe(
+                **self._as_arguments(prompt, empty),
+                num_inference_steps=steps,
+                height=self.resolution,
+                width=self.resolution,
+                generator=torch.Generator().manual_seed(seed),
+                output_type="latent",
+            ).images
+        return self.pipe.image_processor.postprocess(self._decode(latents.float()))[0]
+
+    def _as_arguments(self, prompt: Encoded, empty: Encoded) -> dict[str, Any]:
+        """Encoded prompts as the pipeline's call wants them."""
+        raise NotImplementedError
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents as the pipeline's sampler leaves them -> pixels from -1 to 1."""
         raise NotImplementedError
 
     def save_adapter(self, output: Path) -> None:
@@ -226,21 +244,16 @@ class Sdxl(Family):
         target = self.noise_schedule.get_velocity(latents, noise, timesteps) if is_velocity else noise
         return functional.mse_loss(predicted.float(), target.float())
 
-    @torch.no_grad()
-    def draw(self, prompt: Encoded, empty: Encoded, steps: int, seed: int) -> Image.Image:
-        latents = self.pipe(
-            prompt_embeds=prompt["prompt_embeds"][None].to(self.device),
-            pooled_prompt_embeds=prompt["pooled"][None].to(self.device),
-            negative_prompt_embeds=empty["prompt_embeds"][None].to(self.device),
-            negative_pooled_prompt_embeds=empty["pooled"][None].to(self.device),
-            num_inference_steps=steps,
-            height=self.resolution,
-            width=self.resolution,
-            generator=torch.Generator().manual_seed(seed),
-            output_type="latent",
-        ).images
-        pixels = self.pipe.vae.decode(latents.float() / self.pipe.vae.config.scaling_factor).sample
-        return self.pipe.image_processor.postprocess(pixels)[0]
+    def _as_arguments(self, prompt: Encoded, empty: Encoded) -> dict[str, Any]:
+        return {
+            "prompt_embeds": prompt["prompt_embeds"][None].to(self.device),
+            "pooled_prompt_embeds": prompt["pooled"][None].to(self.device),
+            "negative_prompt_embeds": empty["prompt_embeds"][None].to(self.device),
+            "negative_pooled_prompt_embeds": empty["pooled"][None].to(self.device),
+        }
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.pipe.vae.decode(latents / self.pipe.vae.config.scaling_factor).sample
 
 
 class ErnieImage(Family):
@@ -299,20 +312,15 @@ class ErnieImage(Family):
         ).sample
         return functional.mse_loss(predicted.float(), noise - latents)
 
-    @torch.no_grad()
-    def draw(self, prompt: Encoded, empty: Encoded, steps: int, seed: int) -> Image.Image:
-        latents = self.pipe(
-            prompt_embeds=[prompt["text"].to(self.device)],
-            negative_prompt_embeds=[empty["text"].to(self.device)],
-            num_inference_steps=steps,
-            height=self.resolution,
-            width=self.resolution,
-            generator=torch.Generator().manual_seed(seed),
-            output_type="latent",
-        ).images
+    def _as_arguments(self, prompt: Encoded, empty: Encoded) -> dict[str, Any]:
+        return {
+            "prompt_embeds": [prompt["text"].to(self.device)],
+            "negative_prompt_embeds": [empty["text"].to(self.device)],
+        }
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         mean, deviation = self._statistics()
-        latents = self.pipe._unpatchify_latents(latents.float() * deviation + mean)
-        return self.pipe.image_processor.postprocess(self.pipe.vae.decode(latents).sample)[0]
+        return self.pipe.vae.decode(self.pipe._unpatchify_latents(latents * deviation + mean)).sample
 
 
 FAMILIES: dict[str, type[Family]] = {family.pipeline_class.__name__: family for family in (Sdxl, ErnieImage)}

@@ -126,9 +126,8 @@ class DrawSamples(TrainerCallback):
         self.report.restart_clock()
 
     def _draw(self, step: int, number: int, prompt: str, encoded: Encoded) -> None:
-        device = self.family.device
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-            picture = self.family.draw(encoded, self.empty, SAMPLE_STEPS[device], self.seed + number)
+        steps = SAMPLE_STEPS[self.family.device]
+        picture = self.family.draw(encoded, self.empty, steps, self.seed + number)
         name = f"samples/step-{step}-{number}.png"
         path = self.report.run_dir / name
         path.parent.mkdir(exist_ok=True)
@@ -291,6 +290,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     events.write("phase", name="saving")
     output = run_dir / "output"
     _save(family, is_lora, output)
+    shutil.rmtree(encoded)
     events.write(
         "done",
         step=step,
@@ -300,7 +300,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         seconds=round(time.monotonic() - began, 1),
         early_stopped=early_stopped,
     )
-    shutil.rmtree(encoded)
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
 
 
