@@ -24,6 +24,7 @@ METRIC_LABELS: dict[str, str | Promise] = {
     "learning_rate": _("Learning rate"),
     "grad_norm": _("Gradient norm"),
     "tokens_per_second": _("Tokens per second"),
+    "samples_per_second": _("Samples per second"),
     "eval_perplexity": _("Validation perplexity"),
     "eval_token_accuracy": _("Validation token accuracy"),
     "token_accuracy": _("Token accuracy"),

@@ -51,6 +51,14 @@ FAILURES: Texts = {
         "The training data hold no row with a reply to learn from. "
         "Check the dataset, or allow longer sequences."
     ),
+    "image_missing": _(
+        "%(file)s, line %(line)s names the picture %(image)s, which cannot be had: %(reason)s. "
+        "Correct it in a new version of the dataset."
+    ),
+    "image_broken": _(
+        "%(file)s, line %(line)s: the picture %(image)s cannot be read: %(reason)s. "
+        "Replace it in a new version of the dataset."
+    ),
     "no_gpu": _(
         "The run asks for a GPU, and the machine has none that can be used. "
         "Ask an operator to check the driver, or to let runs use the CPU."

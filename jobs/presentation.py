@@ -54,10 +54,12 @@ def state_token(run: Run) -> str:
 
 
 def parts_token(run: Run) -> str:
-    """Changes when the parts beside the progress do: timeline, checkpoints, publication."""
+    """Changes when the parts beside the progress do: timeline, checkpoints, samples, publication."""
     entry = run.timeline.aggregate(newest=Max("pk"))["newest"]
     saved = run.checkpoints.aggregate(count=Count("pk"), newest=Max("step"))
-    parts = (run.publication, entry, saved["count"], saved["newest"])
+    samples = run.summary.get("samples", [])
+    newest_sample = samples[-1]["path"].rpartition("/")[2] if samples else None
+    parts = (run.publication, entry, saved["count"], saved["newest"], newest_sample)
     return "-".join("" if part is None else str(part) for part in parts)
 
 

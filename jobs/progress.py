@@ -14,6 +14,8 @@ from jobs import lifecycle
 from jobs.models import Checkpoint, Metric, Run
 from jobs.training.events import Event
 
+# Of the samples the newest are shown: so many rows of two pictures.
+SAMPLES_KEPT = 24
 TERMINAL_EVENTS = ("done", "stopped", "failed")
 
 
@@ -98,6 +100,13 @@ def _checkpoint_removed(run: Run, event: Event) -> None:
     Checkpoint.objects.filter(run=run, step=event["step"]).delete()
 
 
+def _sample(run: Run, event: Event) -> None:
+    """What the model makes of held-out prompts at a checkpoint; a resumed trainer draws the same ones again."""
+    sample = _fields(event)
+    kept = [item for item in run.summary.get("samples", ()) if item["path"] != sample["path"]]
+    run.summary = {**run.summary, "samples": [*kept, sample][-SAMPLES_KEPT:]}
+
+
 def _warning(run: Run, event: Event) -> None:
     lifecycle.note(
         run,
@@ -126,6 +135,7 @@ HANDLERS: dict[str, Callable[[Run, Event], None]] = {
     "progress": _progress,
     "checkpoint": _checkpoint,
     "checkpoint_removed": _checkpoint_removed,
+    "sample": _sample,
     "warning": _warning,
     "done": _done,
 }

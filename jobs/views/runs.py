@@ -19,6 +19,7 @@ from console.htmx import HtmxHttpRequest, wants_fragment
 from jobs import lifecycle, portable
 from jobs.curves import curves, metric_label, metric_table
 from jobs.estimate import comparison
+from jobs.launch import run_directory
 from jobs.log_tail import log_path, read_log
 from jobs.messages import failure_detail
 from jobs.models import Run, RunState
@@ -126,6 +127,21 @@ def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponseBase:
     return render(request, "jobs/_log.html" if after is None else "jobs/_log_piece.html", context)
 
 
+@require_GET
+@login_required
+def run_sample(request: HtmxHttpRequest, uid: str, name: str) -> FileResponse:
+    """A picture that the model drew at a checkpoint; only those that the trainer reported."""
+    run = get_visible(Run.objects.all(), request.user, WORKSPACE, uid=uid)
+    path = f"samples/{name}"
+    if not any(sample["path"] == path for sample in run.summary.get("samples", ())):
+        raise Http404
+    try:
+        file = (run_directory(run) / path).open("rb")
+    except OSError:
+        raise Http404 from None
+    return FileResponse(file, content_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+
+
 @require_POST
 @login_required
 def stop_run(request: HtmxHttpRequest, uid: str) -> HttpResponseRedirect:
@@ -165,6 +181,10 @@ def _beside(run: Run) -> dict[str, Any]:
         "timeline": run.timeline.select_related("actor").order_by("-at", "-pk")[:TIMELINE_LENGTH],
         # The trainer says what it made of the configuration once it has seen the data.
         "setting_groups": setting_groups(run),
+        "samples": [
+            sample | {"file": sample["path"].rpartition("/")[2]}
+            for sample in reversed(run.summary.get("samples", []))
+        ],
         "data_rows": data_rows(run),
     }
 

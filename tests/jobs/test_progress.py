@@ -73,3 +73,9 @@ def test_a_follower_that_lost_its_lease_stores_nothing(run):
         progress.store(run, [metrics(1, loss=4.0)], 90)
     assert not Metric.objects.exists()
     assert run.state == RunState.RUNNING
+
+
+def test_samples_are_kept_once(run):
+    drawn = event("sample", step=5, kind="image", prompt="a red circle", path="samples/step-5-0.png")
+    progress.store(run, [drawn, drawn], 1)
+    assert [item["path"] for item in run.summary["samples"]] == ["samples/step-5-0.png"]

@@ -12,6 +12,7 @@ from django.utils import timezone, translation
 from console.models import Membership, Role, Workspace
 from jobs import lifecycle, messages
 from jobs.curves import MAX_POINTS, thinned
+from jobs.launch import run_directory
 from jobs.log_tail import FIRST_BYTES, MAX_BYTES, log_path, read_log
 from jobs.models import Checkpoint, Metric, Publication, RunSource, RunState
 from jobs.presentation import setting_groups
@@ -440,3 +441,17 @@ def test_staff_without_the_right_to_change_runs_cannot_stop_them(client_of, bob,
     )
     running.refresh_from_db()
     assert running.stop_requested_at is None
+
+
+def test_samples_are_shown_to_members_only(client_of, alice, charlie, make_run):
+    run = make_run(
+        RunState.DONE, summary={"samples": [{"step": 5, "prompt": "a cat", "path": "samples/step-5-0.png"}]}
+    )
+    folder = run_directory(run) / "samples"
+    folder.mkdir(parents=True)
+    (folder / "step-5-0.png").write_bytes(b"png")
+    address = f"/sft/runs/{run.uid}/samples/step-5-0.png"
+    assert address in client_of(alice).get(f"/sft/runs/{run.uid}/").content.decode()
+    assert b"".join(client_of(alice).get(address)) == b"png"
+    assert client_of(charlie).get(address).status_code == 404
+    assert client_of(alice).get(f"/sft/runs/{run.uid}/samples/spec.json").status_code == 404
