@@ -65,7 +65,7 @@ def parts_token(run: Run) -> str:
 
 def latest_metrics(run: Run) -> dict[str, float | None]:
     """The newest values of the metrics that the page shows as figures: a look into the index for each."""
-    keys = ("loss", "eval_loss", "tokens_per_second")
+    keys = ("loss", "eval_loss", "tokens_per_second", "samples_per_second")
     values = Run.objects.filter(pk=run.pk).values_list(*(last_value(key) for key in keys)).get()
     return dict(zip(keys, values, strict=True))
 
