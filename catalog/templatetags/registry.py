@@ -23,8 +23,10 @@ def model_type_label(key: str) -> str:
 
 @register.filter
 def metric(value: object) -> str:
-    """A measured number with four significant digits; a dash for anything else."""
-    return f"{value:.4g}" if isinstance(value, int | float) else "–"
+    """A measured number with four significant digits, whole ones grouped; a dash for anything else."""
+    if not isinstance(value, int | float):
+        return "–"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 @register.filter

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from catalog.models import BaseModel, Model, ModelFamily, ModelVersion
 from catalog.models.registry import ModelVersionState
+from catalog.templatetags.registry import metric
 from jobs.models import Job, Run, RunState
 
 LIST = reverse("models:list")
@@ -172,3 +173,11 @@ def test_operators_see_models_and_change_nothing(operator, model, make_version):
         assert operator.get(change).status_code == 200
         assert operator.post(change, {"name": "other"}).status_code == 403
         assert operator.get(reverse(f"admin:catalog_{name}_add")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(14633.7, "14,634"), (1000, "1,000"), (5.48749, "5.487"), (3e-5, "3e-05"), (None, "–")],
+)
+def test_measured_numbers_read_as_numbers(value, shown):
+    assert metric(value) == shown
