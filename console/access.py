@@ -52,6 +52,11 @@ def writable_workspace(request: HttpRequest) -> Workspace:
     return membership.workspace
 
 
+def may_write(request: HttpRequest, workspace_id: int) -> bool:
+    """Whether the user may change things in a workspace, which need not be the current one."""
+    return any(item.can_write for item in memberships(request) if item.workspace_id == workspace_id)
+
+
 def visible(queryset: QuerySet[M], user: User, path: str = "workspace") -> QuerySet[M]:
     """Narrows a queryset to the user's workspaces; `path` leads from the model to its workspace."""
     return queryset.filter(**{f"{path}__memberships__user": user})

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseStopPolling
 
-from console.access import current_workspace, get_visible, get_writable, memberships, writable_workspace
+from console.access import current_workspace, get_visible, get_writable, may_write, writable_workspace
 from console.htmx import HtmxHttpRequest, wants_fragment
 from datasets import pictures, publishing
 from datasets.encodings import ENCODINGS
@@ -125,7 +125,7 @@ def detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         "versions": versions,
         "has_rows": any(version.row_count for version in versions),
         "is_importing": any(version.state == VersionState.IMPORTING for version in versions),
-        "may_write": _may_write(request, dataset),
+        "may_write": may_write(request, dataset.workspace_id),
     }
     template = "datasets/_versions_table.html" if wants_fragment(request) else "datasets/detail.html"
     return render(request, template, context)
@@ -279,11 +279,6 @@ def _writable_version(request: HtmxHttpRequest, uid: str) -> DatasetVersion:
     return get_writable(versions, request.user, "dataset__workspace", uid=uid)
 
 
-def _may_write(request: HttpRequest, dataset: Dataset) -> bool:
-    """Whether the user may change things in the dataset's workspace, which need not be the current one."""
-    return any(item.can_write for item in memberships(request) if item.workspace_id == dataset.workspace_id)
-
-
 def _page_of_rows(request: HttpRequest, version: DatasetVersion) -> Page[ShownRow] | None:
     """The rows to show; None where the storage has lost them."""
     try:
@@ -293,14 +288,14 @@ def _page_of_rows(request: HttpRequest, version: DatasetVersion) -> Page[ShownRo
 
 
 def _version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
-    may_write = _may_write(request, version.dataset)
+    writes = may_write(request, version.dataset.workspace_id)
     errors, files_lost = error_count(version.problem_kinds), spoilt_files(version.problem_kinds)
     return {
         "nav": "datasets",
         "version": version,
         "dataset": version.dataset,
         "files": list(version.files.all()),
-        "may_write": may_write,
+        "may_write": writes,
         "is_open": version.state in publishing.OPEN_STATES,
         "error_count": errors,
         "bad_rows": errors - files_lost,
@@ -314,6 +309,6 @@ def _version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[
         ),
         "groups": grouped(version.problems, version.problem_kinds),
         "page_obj": _page_of_rows(request, version),
-        "form": UploadForm() if may_write else None,
+        "form": UploadForm() if writes else None,
         "publish_url": reverse("datasets:publish", args=[version.uid]),
     }

@@ -185,13 +185,7 @@ def submit(workspace: Workspace, user: User, configuration: Configuration) -> Ru
             configuration.job = Job.objects.select_for_update().get(pk=configuration.job.pk)
         if found := problems(workspace, configuration):
             raise ConfigurationRefused(found)
-        job = configuration.job or Job.objects.create(
-            workspace=workspace,
-            name=configuration.name,
-            model_type=configuration.model_type,
-            description=configuration.description,
-            created_by=user,
-        )
+        job = configuration.job or _new_job(workspace, user, configuration)
         run = _create_run(job, user, configuration)
         lifecycle.note(run, "submitted", actor=user)
     return run
@@ -207,14 +201,21 @@ def create_job(
         _check_job(workspace, wanted, found)
         if found:
             raise ConfigurationRefused(dict(found))
-        return Job.objects.create(
-            workspace=workspace,
-            name=name,
-            model_type=wanted.model_type,
-            description=description,
-            base_model=base_model,
-            created_by=user,
-        )
+        return _new_job(workspace, user, wanted, base_model)
+
+
+def _new_job(
+    workspace: Workspace, user: User, configuration: Configuration, base_model: BaseModel | None = None
+) -> Job:
+    """The row of a job whose configuration was checked; `base_model` ties all its runs to one."""
+    return Job.objects.create(
+        workspace=workspace,
+        name=configuration.name,
+        model_type=configuration.model_type,
+        description=configuration.description,
+        base_model=base_model,
+        created_by=user,
+    )
 
 
 def _create_run(job: Job, user: User, configuration: Configuration) -> Run:

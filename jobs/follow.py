@@ -18,7 +18,7 @@ from jobs import launch, lifecycle, progress
 from jobs.lifecycle import LeaseLost
 from jobs.models import Run, RunState
 from jobs.run_data import mix_report
-from jobs.training.events import Event, read_events
+from jobs.training.events import FILE_NAME, Event, read_events
 from jobs.weights import WeightsUnavailable
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class _Follower:
     def _read_events(self) -> None:
         """Stores what is new; a database that is away for a moment is asked again at the next look."""
         try:
-            events, offset = read_events(self.directory / "events.jsonl", self.run.events_offset)
+            events, offset = read_events(self.directory / FILE_NAME, self.run.events_offset)
             if events:
                 self.terminal = progress.store(self.run, events, offset) or self.terminal
             elif not self.asked_to_stop:

@@ -18,12 +18,10 @@ from filelock import FileLock, Timeout
 from catalog.models import OfferedHyperparameter
 from jobs.models import Run
 from jobs.run_data import write_data
-from jobs.run_files import result_directory, run_directory
-from jobs.training.spec import Base, Data, Setting, Spec, write_spec
+from jobs.run_files import LOG_NAME, result_directory, run_directory
+from jobs.training.spec import FILE_NAME, LOCK_NAME, Base, Data, Setting, Spec, write_spec
 from jobs.training.trainers import TRAINERS
 from jobs.weights import WeightsUnavailable, local_weights
-
-LOCK_NAME = "trainer.lock"
 
 
 def prepare(run: Run) -> Path:
@@ -37,7 +35,7 @@ def prepare(run: Run) -> Path:
     data = write_data(run, directory)
     has_eval = (data / "eval.jsonl").stat().st_size > 0
     write_spec(
-        directory / "spec.json",
+        directory / FILE_NAME,
         Spec(
             schema=1,
             run=run.uid,
@@ -95,7 +93,7 @@ def start_trainer(directory: Path) -> subprocess.Popen[bytes]:
         if not name.startswith(("DJANGO_", "DATABASE_", "REDIS_", "SECRET_", "CELERY_", "AWS_"))
     }
     environment["PYTHONUNBUFFERED"] = "1"
-    with (directory / "train.log").open("ab") as log:
+    with (directory / LOG_NAME).open("ab") as log:
         return subprocess.Popen(
             [settings.TRAINER_PYTHON or sys.executable, "-m", "jobs.training", str(directory)],
             cwd=settings.BASE_DIR,

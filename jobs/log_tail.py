@@ -6,11 +6,9 @@ import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.conf import settings
-
 from jobs.models import Run
+from jobs.run_files import LOG_NAME, run_directory
 
-FILE_NAME = "train.log"
 FIRST_BYTES = 64 * 1024
 MAX_BYTES = 256 * 1024
 
@@ -36,7 +34,7 @@ class LogPiece:
 
 
 def log_path(run: Run) -> Path:
-    return Path(settings.RUNS_DIR) / run.uid / FILE_NAME
+    return run_directory(run) / LOG_NAME
 
 
 def read_log(path: Path, after: int | None = None) -> LogPiece:

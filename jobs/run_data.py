@@ -25,8 +25,8 @@ from jobs.data_rules import DATA_RULES
 from jobs.mix import Kind, sources_of
 from jobs.models import Run
 from jobs.run_files import run_directory
+from jobs.training.parameters import PARAMETERS
 
-DEFAULT_SEED = 42
 PICTURE_ROWS = (RowType.IMAGE_CAPTION, RowType.IMAGE_MESSAGES)
 Home = DatasetVersion | Path
 MIX_FILE = "mix.json"
@@ -146,7 +146,7 @@ def rows_of(run: Run) -> Iterator[MixedRow]:
     trained on is left out of a test set that was chosen.
     """
     rules = DATA_RULES[run.job.model_type]
-    seed = int(run.hyperparameters.get("seed", DEFAULT_SEED))
+    seed = int(run.hyperparameters.get("seed", PARAMETERS["seed"].default))
     split = 0.0 if run.test_version else run.split_ratio
     parts = plan(sources_of(run), split, rules.most_rows, rules.most_held_out)
     held_out = hold_out(parts, seed)

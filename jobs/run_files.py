@@ -8,6 +8,8 @@ from django.conf import settings
 
 from jobs.models import Run
 
+LOG_NAME = "train.log"
+
 
 def run_directory(run: Run) -> Path:
     """The directory that the trainer works in; spec.json, data/, events.jsonl, checkpoints/ and output/ are there."""

@@ -23,12 +23,11 @@ from filelock import FileLock, Timeout  # noqa: E402
 
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, step_of  # noqa: E402
 from jobs.training.events import FILE_NAME, EventWriter, TrainingFailure, read_events  # noqa: E402
-from jobs.training.spec import Spec, read_spec  # noqa: E402
+from jobs.training.spec import LOCK_NAME, Spec, read_spec  # noqa: E402
 from jobs.training.stopping import Stop, StopRequestedError  # noqa: E402
 from jobs.training.trainers import find_trainer  # noqa: E402
 
 FAILED, LOCKED = 1, 75  # 75 is EX_TEMPFAIL: trying later makes sense
-LOCK_NAME = "trainer.lock"  # held by whoever trains; others may hold it for a moment to look
 
 
 def main(arguments: list[str]) -> int:

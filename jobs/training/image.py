@@ -24,15 +24,15 @@ from transformers import (
 
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
+from jobs.training.device import TINY, find_device
 from jobs.training.diffusion import Encoded, Family, check_pipeline, find_family
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.pictures import Caption, open_picture, read_captions
 from jobs.training.reports import last_values, report_checkpoints, report_start
-from jobs.training.resolve import TOKENS_PER_PASS, Resolved, batch_rule
+from jobs.training.resolve import TOKENS_PER_PASS, Resolved, batch_rule, count_steps
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 
-TINY = 20_000_000  # parameters below which a second thread costs more than it brings
 NOT_FOR_PICTURES = ("maxSeqLen", "packing", "pseudoSamplingProb", "loraAllLinear", "loraTargetModules")
 PICTURES_PER_PASS = 8  # in a batch of our own choice
 SAMPLES = 2  # prompts that are drawn at every checkpoint
@@ -150,7 +150,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
     # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
-    device = _device(spec.device)
+    device = find_device(spec.device)
     frozen = torch.bfloat16 if device == "cuda" else torch.float32
     dtype = torch.bfloat16 if device == "cuda" and is_lora else torch.float32
     if spec.threads:
@@ -269,7 +269,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     trainer.remove_callback(PrinterCallback)
 
     # Train
-    total_steps, steps_per_epoch = _count_steps(values, len(rows))
+    total_steps, steps_per_epoch = count_steps(values, len(rows))
     report_start(spec, values, events, network, device, resume, total_steps, steps_per_epoch)
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
@@ -301,14 +301,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         early_stopped=early_stopped,
     )
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
-
-
-def _device(asked: str) -> str:
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise TrainingFailure(
-            "no_gpu", "The run asks for a GPU, and this machine has none that torch can use."
-        )
-    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _encode(
@@ -367,15 +359,6 @@ def _report_rows(
             f"{cut} prompts are longer than the text encoder reads, which sees their beginning only.",
             rows=cut,
         )
-
-
-def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
-    """(all steps, steps per epoch), counted as transformers does: the last, smaller batch of an epoch is a
-    step.
-    """
-    batches = -(-rows // values["batchSize"])
-    per_epoch = -(-batches // values["gradientAccumulationSteps"])
-    return per_epoch * values["epoch"], per_epoch
 
 
 def _save(family: Family, is_lora: bool, output: Path) -> None:

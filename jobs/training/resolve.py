@@ -82,3 +82,10 @@ def batch_rule(values: Resolved, rows: int, longest: int) -> None:
         automatic = max(1, per_update // values["batchSize"])
         as_given = given_batch is not None and not values.is_given("gradientAccumulationSteps")
         values.decide("gradientAccumulationSteps", 1 if as_given else automatic)
+
+
+def count_steps(values: Resolved, rows: int) -> tuple[int, int]:
+    """(all steps, steps per epoch), as transformers counts: a smaller last batch of an epoch is a step."""
+    batches = -(-rows // values["batchSize"])
+    per_epoch = -(-batches // values["gradientAccumulationSteps"])
+    return per_epoch * values["epoch"], per_epoch

@@ -14,6 +14,7 @@ from jobs.training.parameters import check
 from jobs.training.trainers import find_trainer
 
 FILE_NAME = "spec.json"
+LOCK_NAME = "trainer.lock"  # held by whoever trains; others may hold it for a moment to look
 
 Value = int | float | str | list[str]
 Origin = Literal["offer", "user", "base_run", "trainer"]

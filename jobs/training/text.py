@@ -15,17 +15,16 @@ from datasets import Dataset  # type: ignore[attr-defined]  # the library, not t
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
 from jobs.training.data import prepare
+from jobs.training.device import TINY, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
-from jobs.training.resolve import Resolved, batch_rule, wants_packing
+from jobs.training.resolve import Resolved, batch_rule, count_steps, wants_packing
 from jobs.training.rows import Prepared
 from jobs.training.sft import TextTrainer, packs_cleanly
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 from jobs.training.weights import check_weights, load_model, load_tokenizer
-
-TINY = 20_000_000  # parameters below which a second thread costs more than it brings
 
 
 def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
@@ -41,7 +40,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
     # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
-    device = _device(spec.device)
+    device = find_device(spec.device)
     dtype = torch.bfloat16 if device == "cuda" and is_lora else torch.float32
     if spec.threads:
         torch.set_num_threads(spec.threads)
@@ -166,7 +165,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     trainer.remove_callback(PrinterCallback)
 
     # Train
-    total_steps, steps_per_epoch = _count_steps(values, len(dataset))
+    total_steps, steps_per_epoch = count_steps(values, len(dataset))
     report_start(spec, values, events, model, device, resume, total_steps, steps_per_epoch)
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
@@ -199,14 +198,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
 
 
-def _device(asked: str) -> str:
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise TrainingFailure(
-            "no_gpu", "The run asks for a GPU, and this machine has none that torch can use."
-        )
-    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
-
-
 def _dataset(prepared: Prepared) -> Dataset:
     return Dataset.from_dict(
         {
@@ -214,13 +205,6 @@ def _dataset(prepared: Prepared) -> Dataset:
             "labels": [list(row.labels) for row in prepared.rows],
         }
     )
-
-
-def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
-    """(all steps, steps per epoch), as transformers counts: a smaller last batch of an epoch is a step."""
-    batches = -(-rows // values["batchSize"])
-    per_epoch = -(-batches // values["gradientAccumulationSteps"])
-    return per_epoch * values["epoch"], per_epoch
 
 
 def _save(model: Any, tokenizer: Any, output: Path) -> None:

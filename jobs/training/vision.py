@@ -22,17 +22,17 @@ from datasets import Dataset  # type: ignore[attr-defined]
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
+from jobs.training.device import TINY, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.picture_rows import PreparedPictures, make_collator, prepare_pictures
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
-from jobs.training.resolve import Resolved, batch_rule
+from jobs.training.resolve import Resolved, batch_rule, count_steps
 from jobs.training.sft import TextTrainer
 from jobs.training.spec import Base, Spec
 from jobs.training.stopping import Stop
 from jobs.training.weights import check_weights, load_model, missing
 
-TINY = 20_000_000  # parameters below which a second thread costs more than it brings
 NOT_FOR_PICTURES = ("packing", "pseudoSamplingProb")
 # LLaVA-v1.6 was trained at 1e-5, its vision tower at 2e-6: what a model sees should change slowly.
 TOWER_SHARE = 0.2
@@ -67,7 +67,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
     # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
-    device = _device(spec.device)
+    device = find_device(spec.device)
     dtype = torch.bfloat16 if device == "cuda" and is_lora else torch.float32
     if spec.threads:
         torch.set_num_threads(spec.threads)
@@ -181,7 +181,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     trainer.remove_callback(PrinterCallback)
 
     # Train
-    total_steps, steps_per_epoch = _count_steps(values, len(dataset))
+    total_steps, steps_per_epoch = count_steps(values, len(dataset))
     report_start(spec, values, events, model, device, resume, total_steps, steps_per_epoch)
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
@@ -212,14 +212,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         early_stopped=early_stopped,
     )
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
-
-
-def _device(asked: str) -> str:
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise TrainingFailure(
-            "no_gpu", "The run asks for a GPU, and this machine has none that torch can use."
-        )
-    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _check_architecture(path: Path) -> None:
@@ -282,15 +274,6 @@ def _report_too_long(
             rows=count,
             limit=limit,
         )
-
-
-def _count_steps(values: Resolved, rows: int) -> tuple[int, int]:
-    """(all steps, steps per epoch), counted as transformers does: the last, smaller batch of an epoch is a
-    step.
-    """
-    batches = -(-rows // values["batchSize"])
-    per_epoch = -(-batches // values["gradientAccumulationSteps"])
-    return per_epoch * values["epoch"], per_epoch
 
 
 def _save(model: Any, processor: Any, output: Path) -> None:

@@ -2,13 +2,13 @@
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 from django.views.decorators.vary import vary_on_headers
 
 from catalog.models import ModelType
-from console.access import current_workspace, get_visible, memberships
+from console.access import current_workspace, get_visible, may_write
 from console.htmx import HtmxHttpRequest, wants_fragment
 from datasets.models import DatasetVersion, VersionState
 from jobs.curves import last_value
@@ -50,12 +50,7 @@ def job_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     runs = job.runs.select_related("base_model", "created_by", "model_version__model").order_by("-version")
     runs = runs.annotate(last_loss=last_value("loss"), last_eval_loss=last_value("eval_loss"))
     page = Paginator(runs, RUNS_PER_PAGE).get_page(request.GET.get("page"))
-    context = {"job": job, "page_obj": page, "can_write": may_write(request, job), "nav": "jobs"}
+    context = {"job": job, "page_obj": page, "can_write": may_write(request, job.workspace_id), "nav": "jobs"}
     context["is_active"] = any(run.is_active for run in page)
     template = "jobs/_runs_table.html" if wants_fragment(request) else "jobs/detail.html"
     return render(request, template, context)
-
-
-def may_write(request: HttpRequest, job: Job) -> bool:
-    """Whether the user may change `job`, which need not be in the workspace that the lists show."""
-    return any(item.workspace_id == job.workspace_id and item.can_write for item in memberships(request))

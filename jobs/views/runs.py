@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseStopPolling
 
-from console.access import get_visible, get_writable
+from console.access import get_visible, get_writable, may_write
 from console.htmx import HtmxHttpRequest, wants_fragment
 from jobs import lifecycle, portable
 from jobs.curves import curves, metric_label, metric_table
@@ -26,7 +26,6 @@ from jobs.models import Run, RunState
 from jobs.presentation import is_settled, latest_metrics, parts_token, setting_groups, state_token
 from jobs.queueing import place
 from jobs.run_mix import data_rows
-from jobs.views.jobs import may_write
 
 WORKSPACE = "job__workspace"
 # Seconds after which a run that still waits says that nobody may be there to take it.
@@ -49,7 +48,7 @@ def run_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     context = {
         **_live(run),
         **_beside(run),
-        "can_write": may_write(request, run.job),
+        "can_write": may_write(request, run.job.workspace_id),
         "configuration_json": portable.to_text(run),
         "nav": "jobs",
     }
@@ -76,7 +75,7 @@ def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         return redirect("jobs:run", uid=run.uid)
     context = _live(run)
     if request.GET.get("state") != context["state_token"]:
-        context |= {"with_state": True, "can_write": may_write(request, run.job)}
+        context |= {"with_state": True, "can_write": may_write(request, run.job.workspace_id)}
     if request.GET.get("parts") != context["parts_token"]:
         context |= {"with_parts": True, **_beside(run)}
     response = render(request, "jobs/_run_live.html", context)
