@@ -2,23 +2,23 @@
 
 from django.urls import path
 
-from datasets import views
+from datasets.views import files, lists, versions
 
 app_name = "datasets"
 urlpatterns = [
-    path("", views.dataset_list, name="list"),
-    path("new/", views.create, name="create"),
-    path("sample/", views.create_from_sample, name="sample"),
-    path("versions/<slug:uid>/", views.version_page, name="version"),
-    path("versions/<slug:uid>/progress/", views.import_progress, name="import_progress"),
-    path("versions/<slug:uid>/upload/", views.upload, name="upload"),
-    path("versions/<slug:uid>/accept/", views.accept, name="accept"),
-    path("versions/<slug:uid>/retry/", views.retry, name="retry"),
-    path("versions/<slug:uid>/convert/", views.convert, name="convert"),
-    path("versions/<slug:uid>/images/<str:name>", views.picture, name="picture"),
-    path("versions/<slug:uid>/thumbnails/<str:name>", views.picture_thumbnail, name="thumbnail"),
-    path("versions/<slug:uid>/publish/", views.publish_version, name="publish"),
-    path("versions/<slug:uid>/download/", views.download, name="download"),
-    path("<slug:uid>/", views.detail, name="detail"),
-    path("<slug:uid>/new-version/", views.add_version, name="new_version"),
+    path("", lists.dataset_list, name="list"),
+    path("new/", lists.create, name="create"),
+    path("sample/", lists.create_from_sample, name="sample"),
+    path("versions/<slug:uid>/", versions.version_page, name="version"),
+    path("versions/<slug:uid>/progress/", versions.import_progress, name="import_progress"),
+    path("versions/<slug:uid>/upload/", versions.upload, name="upload"),
+    path("versions/<slug:uid>/accept/", versions.accept, name="accept"),
+    path("versions/<slug:uid>/retry/", versions.retry, name="retry"),
+    path("versions/<slug:uid>/convert/", versions.convert, name="convert"),
+    path("versions/<slug:uid>/images/<str:name>", files.picture, name="picture"),
+    path("versions/<slug:uid>/thumbnails/<str:name>", files.picture_thumbnail, name="thumbnail"),
+    path("versions/<slug:uid>/publish/", versions.publish_version, name="publish"),
+    path("versions/<slug:uid>/download/", files.download, name="download"),
+    path("<slug:uid>/", lists.detail, name="detail"),
+    path("<slug:uid>/new-version/", lists.add_version, name="new_version"),
 ]

@@ -9,7 +9,6 @@ from django.core.validators import MinLengthValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from catalog.texts import pick
 from console.models import Workspace, make_uid
 
 
@@ -77,7 +76,8 @@ class DatasetVersion(models.Model):
     empty ──upload──► importing ──► draft ──publish──► published (immutable)
                           └────────► failed ──upload again──► importing
     ```
-    The rows lie in the storage as `rows_path`: canonical JSON lines, one row a line, UTF-8.
+    The rows lie in the storage as `rows_path`: a Parquet file, one canonical row with its figures a row
+    (datasets/columns.py). A version that is used in place has a `location` instead.
     """
 
     uid = models.CharField(
@@ -106,6 +106,10 @@ class DatasetVersion(models.Model):
     problems = models.JSONField(_("first problems"), default=list, blank=True)
     # All problems by kind: {"missing": 12}. datasets.problems.KINDS says which kinds only warn.
     problem_kinds = models.JSONField(_("problems by kind"), default=dict, blank=True)
+    # All problems, one JSON object a line, as far as datasets.results keeps them; "" where `problems` has them all.
+    problems_path = models.CharField(_("path of the problems"), max_length=200, blank=True)
+    # Histograms and shares of the rows: datasets/statistics.py says what is in it.
+    statistics = models.JSONField(_("statistics"), default=dict, blank=True)
     import_heartbeat_at = models.DateTimeField(_("last sign of life"), null=True, blank=True)
     import_attempt = models.PositiveIntegerField(_("starts"), default=0)
 
@@ -154,29 +158,3 @@ class SourceFile(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class SharedKind(models.TextChoices):
-    PRESET = "preset", _("Preset dataset")
-    CORPUS = "corpus", _("General corpus")
-
-
-class SharedData(models.Model):
-    """预置数据集 and 通用语料: published versions that the operator offers to every workspace."""
-
-    kind = models.CharField(_("kind"), max_length=10, choices=SharedKind.choices)
-    name_zh = models.CharField(_("name in Chinese"), max_length=50)
-    name_en = models.CharField(_("name in English"), max_length=50)
-    version = models.OneToOneField(
-        DatasetVersion, on_delete=models.PROTECT, related_name="shared", verbose_name=_("dataset version")
-    )
-    enabled = models.BooleanField(_("enabled"), default=True)
-    order = models.PositiveSmallIntegerField(_("order"), default=0)
-
-    class Meta:
-        ordering = ("kind", "order", "pk")
-        verbose_name = _("shared data")
-        verbose_name_plural = _("shared data")
-
-    def __str__(self) -> str:
-        return pick(self.name_zh, self.name_en)

@@ -1,0 +1,122 @@
+"""The list of datasets, a dataset's own page, and new ones."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db import IntegrityError
+from django.db.models import OuterRef, Subquery
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from console.access import current_workspace, get_visible, get_writable, may_write, writable_workspace
+from console.htmx import HtmxHttpRequest, wants_fragment
+from datasets import publishing
+from datasets.formats import by_row_type
+from datasets.forms import DatasetForm, FilterForm
+from datasets.models import Dataset, DatasetVersion, VersionState
+from datasets.uploads import import_files, import_sample
+from datasets.views.common import go
+
+PAGE_SIZE = 20
+
+
+@require_GET
+@login_required
+def dataset_list(request: HtmxHttpRequest) -> HttpResponse:
+    """The workspace's datasets, each with its latest version; the table alone for htmx."""
+    workspace = current_workspace(request)
+    query = FilterForm(request.GET)
+    query.is_valid()
+    q, state = query.cleaned_data.get("q", ""), query.cleaned_data.get("state", "")
+    found = Dataset.objects.filter(workspace=workspace)
+    if q:
+        found = found.filter(name__icontains=q)
+    if state:
+        latest = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by("-number")
+        found = found.alias(latest_state=Subquery(latest.values("state")[:1])).filter(latest_state=state)
+    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    newest = DatasetVersion.objects.filter(dataset__in=list(page)).order_by("dataset_id", "-number")
+    versions = {version.dataset_id: version for version in newest.distinct("dataset_id").defer("problems")}
+    rows = [(dataset, versions.get(dataset.pk)) for dataset in page]
+    context = {
+        "nav": "datasets",
+        "page_obj": page,
+        "rows": rows,
+        "q": q,
+        "state": state,
+        "states": VersionState.choices,
+        "is_filtered": bool(q or state),
+        "is_importing": any(
+            version and version.state == VersionState.IMPORTING for _dataset, version in rows
+        ),
+    }
+    template = "datasets/_list_table.html" if wants_fragment(request) else "datasets/list.html"
+    return render(request, template, context)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def create(request: HtmxHttpRequest) -> HttpResponse:
+    """A new dataset with V1; files chosen in the same form are imported at once."""
+    workspace = writable_workspace(request)
+    form = DatasetForm(request.POST or None, request.FILES or None, workspace=workspace)
+    if request.method == "POST" and form.is_valid():
+        version = _create(request, form)
+        if version:
+            return go(request, version)
+    context = {"nav": "datasets", "form": form, "format_groups": by_row_type()}
+    template = "datasets/_create_form.html" if wants_fragment(request) else "datasets/create.html"
+    return render(request, template, context, status=422 if form.errors else 200)
+
+
+def _create(request: HtmxHttpRequest, form: DatasetForm) -> DatasetVersion | None:
+    """Carries out a valid form; None, with an error at the field, if the name was taken meanwhile."""
+    data = form.cleaned_data
+    workspace = form.instance.workspace
+    try:
+        version = publishing.create_dataset(workspace, request.user, data["name"], data["description"])
+    except IntegrityError:
+        form.add_error("name", _("This workspace already has a dataset of that name."))
+        return None
+    if data["files"]:
+        import_files(version, data["files"], data["format"])
+    return version
+
+
+@require_POST
+@login_required
+def create_from_sample(request: HtmxHttpRequest) -> HttpResponse:
+    """A new dataset from the sample conversations that come with the console."""
+    workspace = writable_workspace(request)
+    version = publishing.create_sample_dataset(workspace, request.user)
+    import_sample(version)
+    return go(request, version)
+
+
+@require_GET
+@login_required
+def detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """A dataset and its versions; the table alone for htmx, while one is imported."""
+    dataset = get_visible(Dataset.objects.select_related("workspace"), request.user, uid=uid)
+    versions = list(dataset.versions.defer("problems").select_related("created_by"))
+    context = {
+        "nav": "datasets",
+        "dataset": dataset,
+        "versions": versions,
+        "has_rows": any(version.row_count for version in versions),
+        "is_importing": any(version.state == VersionState.IMPORTING for version in versions),
+        "may_write": may_write(request, dataset.workspace_id),
+    }
+    template = "datasets/_versions_table.html" if wants_fragment(request) else "datasets/detail.html"
+    return render(request, template, context)
+
+
+@require_POST
+@login_required
+def add_version(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """The next version of a dataset, empty."""
+    dataset = get_writable(Dataset.objects.select_related("workspace"), request.user, uid=uid)
+    return go(request, publishing.new_version(dataset, request.user))
