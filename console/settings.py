@@ -69,6 +69,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "console.metrics.RequestTimesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -161,6 +162,13 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
 # A larger file is refused at its field.
 DATASET_MAX_FILE_MB = env.integer("DATASET_MAX_FILE_MB", 1024, minimum=1)
+
+# --- Operations ----------------------------------------------------------------------------------------------
+
+# Whoever brings it (Authorization: Bearer …) may read /metrics; empty: signed-in operators only.
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+# Request times of all web processes of this machine; emptied when the console starts.
+METRICS_DIR = VAR_DIR / "metrics"
 
 # --- Training ------------------------------------------------------------------------------------------------
 

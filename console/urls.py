@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from console import views
+from console import health, metrics, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -16,7 +16,9 @@ urlpatterns = [
     path("preferences/", views.preferences, name="preferences"),
     path("workspace/", views.switch_workspace, name="switch_workspace"),
     path("api-keys/", include("console.api.urls")),
-    path("healthz", views.healthz, name="healthz"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("sft/", include("jobs.urls")),
     path("datasets/", include("datasets.urls")),
     path("models/", include("catalog.registry_urls")),

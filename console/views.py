@@ -1,9 +1,9 @@
-"""The shell: home, the choices in the header, health."""
+"""The shell: home, the choices in the header."""
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils import translation
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -80,12 +80,6 @@ def switch_workspace(request: HttpRequest) -> HttpResponse:
     if any(str(item.workspace_id) == chosen for item in memberships(request)):
         request.session[SESSION_KEY] = int(chosen)
     return redirect("home")
-
-
-@require_GET
-def healthz(request: HttpRequest) -> HttpResponse:
-    """The process answers; says nothing of the services behind it."""
-    return JsonResponse({"status": "ok"})
 
 
 @require_GET
