@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -13,6 +12,8 @@ from datasets.models import DatasetVersion
 from datasets.rows import page_of_rows
 
 ROWS_A_PAGE = 20
+# What the overview shows of the rows.
+TASTE_ROWS = 3
 # Longer texts and longer conversations are folded; what is beyond the second figures is left to the download.
 FOLD_CHARACTERS, SHOWN_CHARACTERS = 600, 8000
 FOLD_MESSAGES, SHOWN_MESSAGES = 6, 40
@@ -58,40 +59,22 @@ class ShownRow:
     replies: list[ShownMessage]
 
 
-class Rows(Sequence[ShownRow]):
-    """The rows of a version for a Paginator: only the slice that is asked for is read."""
-
-    def __init__(self, version: DatasetVersion) -> None:
-        self.version = version
-
-    def __len__(self) -> int:
-        return self.version.row_count
-
-    @overload
-    def __getitem__(self, index: int) -> ShownRow: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[ShownRow]: ...
-
-    def __getitem__(self, index: int | slice) -> ShownRow | list[ShownRow]:
-        if isinstance(index, int):
-            return self[index : index + 1][0]
-        start, stop, _step = index.indices(len(self))
-        rows = page_of_rows(self.version, start, stop - start)
-        return [_shown(number, row) for number, row in enumerate(rows, start + 1)]
+def first_rows(version: DatasetVersion, limit: int) -> list[ShownRow]:
+    """The first rows of a version; raises FileNotFoundError if the storage has lost them."""
+    return [shown(number, row) for number, row in enumerate(page_of_rows(version, 0, limit), 1)]
 
 
-def _shown(number: int, row: dict[str, Any]) -> ShownRow:
+def shown(number: int, row: dict[str, Any]) -> ShownRow:
     messages = row.get("messages", [])
-    shown = [
+    turns = [
         _shown_message(message["role"], message["content"], is_context=message.get("weight") == 0)
         for message in messages[:SHOWN_MESSAGES]
     ]
     return ShownRow(
         number=number,
         picture=row.get("image", "").removeprefix("images/"),
-        messages=shown[:FOLD_MESSAGES],
-        folded=shown[FOLD_MESSAGES:],
+        messages=turns[:FOLD_MESSAGES],
+        folded=turns[FOLD_MESSAGES:],
         left_out=max(0, len(messages) - SHOWN_MESSAGES),
         replies=_shown_replies(row),
     )

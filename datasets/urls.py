@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from datasets.views import files, lists, versions
+from datasets.views import files, lists, rows, statistics, versions
 
 app_name = "datasets"
 urlpatterns = [
@@ -10,6 +10,8 @@ urlpatterns = [
     path("new/", lists.create, name="create"),
     path("sample/", lists.create_from_sample, name="sample"),
     path("versions/<slug:uid>/", versions.version_page, name="version"),
+    path("versions/<slug:uid>/rows/", rows.rows_page, name="rows"),
+    path("versions/<slug:uid>/statistics/", statistics.statistics_page, name="statistics"),
     path("versions/<slug:uid>/progress/", versions.import_progress, name="import_progress"),
     path("versions/<slug:uid>/upload/", versions.upload, name="upload"),
     path("versions/<slug:uid>/accept/", versions.accept, name="accept"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.paginator import Page, Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect
@@ -16,7 +15,7 @@ from datasets import publishing
 from datasets.encodings import ENCODINGS
 from datasets.forms import UploadForm
 from datasets.models import DatasetVersion
-from datasets.preview import ROWS_A_PAGE, Rows, ShownRow
+from datasets.preview import TASTE_ROWS, ShownRow, first_rows
 from datasets.problems import error_count, grouped, spoilt_files
 
 
@@ -36,15 +35,23 @@ def writable_version(request: HtmxHttpRequest, uid: str) -> DatasetVersion:
     return get_writable(versions, request.user, "dataset__workspace", uid=uid)
 
 
-def version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
-    writes = may_write(request, version.dataset.workspace_id)
-    errors, files_lost = error_count(version.problem_kinds), spoilt_files(version.problem_kinds)
+def tab_context(request: HtmxHttpRequest, version: DatasetVersion, tab: str) -> dict[str, Any]:
+    """What templates/datasets/version_base.html needs."""
     return {
         "nav": "datasets",
         "version": version,
         "dataset": version.dataset,
+        "tab": tab,
+        "may_write": may_write(request, version.dataset.workspace_id),
+    }
+
+
+def version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
+    """What the overview of a version needs."""
+    context = tab_context(request, version, "overview")
+    errors, files_lost = error_count(version.problem_kinds), spoilt_files(version.problem_kinds)
+    return context | {
         "files": list(version.files.all()),
-        "may_write": writes,
         "is_open": version.state in publishing.OPEN_STATES,
         "error_count": errors,
         "bad_rows": errors - files_lost,
@@ -57,15 +64,14 @@ def version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[s
             }
         ),
         "groups": grouped(version.problems, version.problem_kinds),
-        "page_obj": _page_of_rows(request, version),
-        "form": UploadForm() if writes else None,
-        "publish_url": reverse("datasets:publish", args=[version.uid]),
+        "first_rows": _taste(version),
+        "form": UploadForm() if context["may_write"] else None,
     }
 
 
-def _page_of_rows(request: HttpRequest, version: DatasetVersion) -> Page[ShownRow] | None:
-    """The rows to show; None where the storage has lost them."""
+def _taste(version: DatasetVersion) -> list[ShownRow] | None:
+    """A few rows; None where the storage has lost them."""
     try:
-        return Paginator(Rows(version), ROWS_A_PAGE).get_page(request.GET.get("page"))
+        return first_rows(version, TASTE_ROWS)
     except FileNotFoundError:
         return None
