@@ -136,6 +136,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=15),
         "options": {"expires": 15},
     },
+    "discard-old-uploads": {
+        "task": "datasets.tasks.discard_old_uploads",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 3600},
+    },
     "resume-deletions": {
         "task": "console.tasks.resume_deletions",
         "schedule": timedelta(seconds=60),
@@ -161,7 +166,12 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
 # A larger file is refused at its field.
-DATASET_MAX_FILE_MB = env.integer("DATASET_MAX_FILE_MB", 1024, minimum=1)
+DATASET_MAX_FILE_MB = env.integer("DATASET_MAX_FILE_MB", 10240, minimum=1)
+# Files that browsers send in pieces; all web processes share this directory. Best on the storage's own disk, where
+# a file that has arrived is moved instead of copied.
+UPLOADS_DIR = Path(env.text("UPLOADS_DIR", str(VAR_DIR / "uploads"))).resolve()
+# What the unfinished uploads of one workspace may have together.
+UPLOADS_MAX_GB = env.integer("UPLOADS_MAX_GB", 100, minimum=1)
 
 # --- Operations ----------------------------------------------------------------------------------------------
 

@@ -237,6 +237,11 @@ KINDS: dict[str, Kind] = {
         ),
         spoils_file=True,
     ),
+    "cancelled": Kind(
+        _("Import cancelled"),
+        _("Somebody cancelled the import. The files are still here: import them again, or upload others."),
+        spoils_file=True,
+    ),
     # The record.
     "wrong_type": Kind(_("Wrong kind of value"), _("Expected %(expected)s, found %(found)s."), ERROR),
     "missing": Kind(_("Field missing"), _("The field is missing.")),

@@ -1,6 +1,7 @@
 """Celery entry points of the datasets app."""
 
 from console.celery import app
+from datasets import receiving
 from datasets.imports import run_import, stale_imports
 
 
@@ -18,3 +19,9 @@ def resume_imports() -> None:
     """
     for version_id in stale_imports():
         import_version.apply_async((version_id,), expires=15)
+
+
+@app.task
+def discard_old_uploads() -> None:
+    """Removes files that somebody began to send and never went on with."""
+    receiving.discard_old()

@@ -11,47 +11,53 @@ from django.core.exceptions import SuspiciousFileOperation, ValidationError
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
 from django.template.defaultfilters import filesizeformat
 from django.utils.text import get_valid_filename
 from django.utils.translation import gettext as _
 
 from datasets import publishing
-from datasets.models import DatasetVersion, SourceFile
+from datasets.models import DatasetVersion, SourceFile, VersionState
+from datasets.problems import Problem
 from datasets.sources import EXTENSIONS, suffix_of
 
-# Qianfan's limits for files from the user's own machine: up to 100 files, up to 1 GB each.
+# Qianfan's limit for files from the user's own machine. (Theirs for one file is 1 GB; here the operator says.)
 MAX_FILES = 100
-DEFAULT_MAX_FILE_MB = 1024
 
 SAMPLE = Path(__file__).parent / "samples" / "assistant.jsonl"
 
 
 def max_file_bytes() -> int:
     """The largest file that may be uploaded (setting DATASET_MAX_FILE_MB)."""
-    return int(getattr(settings, "DATASET_MAX_FILE_MB", DEFAULT_MAX_FILE_MB)) * 1024**2
+    return int(settings.DATASET_MAX_FILE_MB) * 1024**2
+
+
+def refusal(name: str, size: int) -> str:
+    """Why a file is not accepted, in a sentence; "" if it is."""
+    params = {
+        "name": name,
+        "kinds": ", ".join(EXTENSIONS),
+        "size": filesizeformat(size),
+        "limit": filesizeformat(max_file_bytes()),
+    }
+    if suffix_of(name) not in EXTENSIONS:
+        return _("“%(name)s” is of no accepted kind: %(kinds)s.") % params
+    if size <= 0:
+        return _("“%(name)s” is empty.") % params
+    if size > max_file_bytes():
+        return _("“%(name)s” has %(size)s; a file may have at most %(limit)s.") % params
+    return ""
 
 
 def check(files: Iterable[UploadedFile]) -> None:
     """Raises ValidationError with one sentence for each file that is not accepted."""
-    files, errors = list(files), []
+    files, errors = list(files), list[str]()
     if len(files) > MAX_FILES:
         errors.append(
             _("At most %(limit)d files at a time; these are %(count)d.")
             % {"limit": MAX_FILES, "count": len(files)}
         )
-    for file in files:
-        params = {
-            "name": file.name,
-            "kinds": ", ".join(EXTENSIONS),
-            "size": filesizeformat(file.size or 0),
-            "limit": filesizeformat(max_file_bytes()),
-        }
-        if suffix_of(file.name or "") not in EXTENSIONS:
-            errors.append(_("“%(name)s” is of no accepted kind: %(kinds)s.") % params)
-        elif not file.size:
-            errors.append(_("“%(name)s” is empty.") % params)
-        elif (file.size or 0) > max_file_bytes():
-            errors.append(_("“%(name)s” has %(size)s; a file may have at most %(limit)s.") % params)
+    errors += filter(None, (refusal(file.name or "", file.size or 0) for file in files))
     if errors:
         raise ValidationError(errors)
 
@@ -81,6 +87,21 @@ def import_sample(version: DatasetVersion) -> None:
     """Starts the import of the sample conversations that come with the console."""
     with SAMPLE.open("rb") as file:
         import_files(version, [File(file, name=SAMPLE.name)])
+
+
+@transaction.atomic
+def cancel_import(version: DatasetVersion) -> None:
+    """Calls off an import; raises NotAllowed if none is under way.
+
+    The worker finds its claim lost when it next reports, and takes back what it has stored. The files stay.
+    """
+    version = publishing.locked(version)
+    if version.state != VersionState.IMPORTING:
+        raise publishing.NotAllowed(_("Nothing is being imported into this version."))
+    problem = Problem(file="", line=None, row=None, field="", kind="cancelled", params={}, excerpt="")
+    version.state = VersionState.FAILED
+    version.problem_count, version.problems, version.problem_kinds = 1, [problem], {"cancelled": 1}
+    version.save(update_fields=["state", "problem_count", "problems", "problem_kinds"])
 
 
 def _safe(name: str) -> str:

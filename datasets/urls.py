@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from datasets.views import files, lists, rows, statistics, versions
+from datasets.views import files, lists, rows, statistics, uploads, versions
 
 app_name = "datasets"
 urlpatterns = [
@@ -13,7 +13,16 @@ urlpatterns = [
     path("versions/<slug:uid>/rows/", rows.rows_page, name="rows"),
     path("versions/<slug:uid>/statistics/", statistics.statistics_page, name="statistics"),
     path("versions/<slug:uid>/progress/", versions.import_progress, name="import_progress"),
-    path("versions/<slug:uid>/upload/", versions.upload, name="upload"),
+    path("versions/<slug:uid>/upload/", uploads.upload, name="upload"),
+    path("versions/<slug:uid>/uploads/", uploads.begin_upload, name="begin_upload"),
+    path("versions/<slug:uid>/uploads/import/", uploads.import_arrived, name="import_arrived"),
+    path("versions/<slug:uid>/uploads/<slug:upload_uid>/", uploads.upload_piece, name="upload_piece"),
+    path(
+        "versions/<slug:uid>/uploads/<slug:upload_uid>/discard/",
+        uploads.discard_upload,
+        name="discard_upload",
+    ),
+    path("versions/<slug:uid>/cancel/", uploads.cancel, name="cancel"),
     path("versions/<slug:uid>/accept/", versions.accept, name="accept"),
     path("versions/<slug:uid>/retry/", versions.retry, name="retry"),
     path("versions/<slug:uid>/convert/", versions.convert, name="convert"),

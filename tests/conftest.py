@@ -17,6 +17,7 @@ from console.models import Membership, Role, User, Workspace
 def files_of_the_test(settings, tmp_path: Path) -> None:
     """Files in a directory of the test."""
     settings.RUNS_DIR = tmp_path / "runs"
+    settings.UPLOADS_DIR = tmp_path / "uploads"
     settings.WEIGHTS_DIR = tmp_path / "weights"
     settings.STORAGES = {
         "default": {

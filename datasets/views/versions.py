@@ -12,11 +12,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseStopPolling
 
-from console.htmx import HtmxHttpRequest, wants_fragment
+from console.htmx import HtmxHttpRequest
 from datasets import publishing
-from datasets.forms import UploadForm
 from datasets.models import DatasetVersion, VersionState
-from datasets.uploads import import_files
 from datasets.views.common import go, version_context, visible_version, writable_version
 
 
@@ -38,26 +36,6 @@ def import_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     if version.state != VersionState.IMPORTING:
         response.status_code = HttpResponseStopPolling.status_code
     return response
-
-
-@require_POST
-@login_required
-def upload(request: HtmxHttpRequest, uid: str) -> HttpResponse:
-    """Replaces the files of a version that is not published and imports them."""
-    version = writable_version(request, uid)
-    form = UploadForm(request.POST, request.FILES)
-    try:
-        publishing.require_open(version)
-        if form.is_valid():
-            import_files(version, form.cleaned_data["files"], form.cleaned_data["format"])
-            return go(request, version)
-    except publishing.NotAllowed as error:
-        messages.error(request, str(error))
-        return go(request, version)
-    if wants_fragment(request):
-        return render(request, "datasets/_upload_form.html", {"version": version, "form": form}, status=422)
-    context = version_context(request, version) | {"form": form}
-    return render(request, "datasets/version.html", context, status=422)
 
 
 @require_POST
