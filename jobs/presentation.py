@@ -59,8 +59,17 @@ def parts_token(run: Run) -> str:
     saved = run.checkpoints.aggregate(count=Count("pk"), newest=Max("step"))
     samples = run.summary.get("samples", [])
     newest_sample = samples[-1]["path"].rpartition("/")[2] if samples else None
-    parts = (run.publication, entry, saved["count"], saved["newest"], newest_sample)
+    replies = [prompt["replies"][-1]["step"] for prompt in run.summary.get("replies", [])]
+    newest_reply = f"{min(replies)}r{len(replies)}" if replies else None
+    parts = (run.publication, entry, saved["count"], saved["newest"], newest_sample, newest_reply)
     return "-".join("" if part is None else str(part) for part in parts)
+
+
+def sample_share(run: Run) -> float | None:
+    """Percent of the training time that samples took; None before the run is done."""
+    timing = run.summary.get("result", {}).get("timing", {})
+    total = sum(timing.values())
+    return 100 * timing.get("samples", 0.0) / total if total else None
 
 
 def latest_metrics(run: Run) -> dict[str, float | None]:

@@ -16,6 +16,8 @@ from jobs.training.events import Event
 
 # Of the samples the newest are shown: so many rows of two pictures.
 SAMPLES_KEPT = 24
+# Of a prompt's replies the first (before training) and so many of the newest.
+REPLIES_KEPT = 8
 TERMINAL_EVENTS = ("done", "stopped", "failed")
 
 
@@ -103,8 +105,27 @@ def _checkpoint_removed(run: Run, event: Event) -> None:
 def _sample(run: Run, event: Event) -> None:
     """What the model makes of held-out prompts at a checkpoint; a resumed trainer draws the same ones again."""
     sample = _fields(event)
+    if sample["kind"] == "text":
+        _reply(run, sample)
+        return
     kept = [item for item in run.summary.get("samples", ()) if item["path"] != sample["path"]]
     run.summary = {**run.summary, "samples": [*kept, sample][-SAMPLES_KEPT:]}
+
+
+def _reply(run: Run, sample: dict[str, Any]) -> None:
+    """Puts a reply under its prompt: summary["replies"] = [{"prompt", "reference", "picture", "replies":
+    [{"step", "text"}, …]}, …], steps ascending."""
+    asked = {key: sample[key] for key in ("prompt", "reference", "picture")}
+    prompts = [dict(item) for item in run.summary.get("replies", ())]
+    entry = next((item for item in prompts if item["prompt"] == asked["prompt"]), None)
+    if entry is None:
+        entry = asked | {"replies": []}
+        prompts.append(entry)
+    others = [reply for reply in entry["replies"] if reply["step"] != sample["step"]]
+    replies = [*others, {"step": sample["step"], "text": sample["reply"]}]
+    replies.sort(key=lambda reply: reply["step"])
+    entry["replies"] = [*replies[:1], *replies[1:][-REPLIES_KEPT:]]
+    run.summary = {**run.summary, "replies": prompts}
 
 
 def _warning(run: Run, event: Event) -> None:

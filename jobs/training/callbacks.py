@@ -2,6 +2,9 @@
 
 import math
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,33 @@ class Report(TrainerCallback):
         self._warned: set[str] = set()
         self._started = self._progress_at = time.monotonic()
         self._logged_at, self._logged_count = self._started, 0.0
+        # Seconds of training that are no training steps: evaluating, saving, samples.
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._mark = self._started
+        self._ended: float | None = None
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Counts what happens inside under `name` and not as training."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - began
+            self.restart_clock()
+
+    def share(self, name: str) -> float:
+        """How much of the time since training began went there, 0 to 1."""
+        return self.seconds[name] / max(time.monotonic() - self._started, 1e-6)
+
+    def as_timing(self) -> dict[str, float]:
+        """For the event `done`: seconds of this attempt by what they were spent on."""
+        total = (self._ended or time.monotonic()) - self._started
+        steps = total - sum(self.seconds.values())
+        timing = {"steps": steps, **self.seconds}
+        shares = "  ".join(f"{name} {value:.2f} s" for name, value in timing.items())
+        print(f"time: {shares}", flush=True)
+        return {name: round(value, 3) for name, value in timing.items()}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -49,6 +79,7 @@ class Report(TrainerCallback):
         # that the logged loss is averaged over, so a run resumed from this checkpoint logs the same values.
         if control.should_evaluate or control.should_save or control.should_training_stop:
             control.should_log = True
+        self._mark = time.monotonic()
         if time.monotonic() - self._progress_at >= PROGRESS_INTERVAL:
             self._report_progress(state)
 
@@ -56,6 +87,7 @@ class Report(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._report_progress(state)  # the last step always, however training ended
+        self._ended = time.monotonic()
 
     def _report_progress(self, state: TrainerState) -> None:
         self._progress_at = time.monotonic()
@@ -71,6 +103,9 @@ class Report(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **_: Any
     ) -> None:
+        if "eval_loss" in logs:
+            self._count("evaluating")
+        self._mark = time.monotonic()
         values = {METRICS[key]: float(value) for key, value in logs.items() if key in METRICS}
         if not values:
             return  # the summary that transformers logs at the end
@@ -110,7 +145,12 @@ class Report(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         report_checkpoints(self.events, self.run_dir, self.last_values)
+        self._count("saving")
         self.restart_clock()
+
+    def _count(self, name: str) -> None:
+        """What passed since the last step or log line went to `name`."""
+        self.seconds[name] += time.monotonic() - self._mark
 
     def restart_clock(self) -> None:
         """What happened since the last step (evaluating, saving, drawing) is no part of the training speed."""

@@ -96,23 +96,32 @@ class ImageTrainer(Trainer):
 
 
 class DrawSamples(TrainerCallback):
-    """Draws the same prompts with the same noise at every checkpoint, to see what has been learned."""
+    """Draws the same prompts with the same noise before training and at every checkpoint, to show what it learns."""
 
     def __init__(self, family: Family, prompts: list[str], report: Report, stop: Stop, seed: int) -> None:
         self.family, self.report, self.stop, self.seed = family, report, stop, seed
         self.prompts = [(prompt, family.encode_prompt(prompt)) for prompt in prompts]
         self.empty = family.encode_nothing()
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.global_step == 0:
+            self._draw_all(state)
+
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        self._draw_all(state)
+
+    def _draw_all(self, state: TrainerState) -> None:
         if self.stop.requested:
             return
         network = self.family.network
         network.eval()
         try:
             # Drawing takes nothing from the random numbers of training, and can be left out or repeated.
-            with torch.random.fork_rng():
+            with self.report.timed("samples"), torch.random.fork_rng():
                 for number, (prompt, encoded) in enumerate(self.prompts, start=1):
                     self._draw(state.global_step, number, prompt, encoded)
         except torch.OutOfMemoryError:
@@ -123,7 +132,6 @@ class DrawSamples(TrainerCallback):
                 step=state.global_step,
             )
         network.train()
-        self.report.restart_clock()
 
     def _draw(self, step: int, number: int, prompt: str, encoded: Encoded) -> None:
         steps = SAMPLE_STEPS[self.family.device]
@@ -299,6 +307,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         bytes=size_of(output),
         seconds=round(time.monotonic() - began, 1),
         early_stopped=early_stopped,
+        timing=report.as_timing(),
     )
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
 

@@ -5,8 +5,8 @@ in the text, which a model fills with hundreds to thousands of tokens.
 """
 
 from array import array
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from jobs.training.rows import (
     read_rows,
     without_tail,
 )
+from jobs.training.samples import NEW_TOKENS, Prompt, choose_prompts, text_inputs
 
 MARK = "<image>"  # the picture's place in a canonical row
 
@@ -154,6 +155,51 @@ def _widened(tokens: Tokens, image_token: int, count: int) -> Tokens:
         ids[:place] + array("i", [image_token]) * count + ids[place + 1 :],
         labels[:place] + array("i", [IGNORED]) * count + labels[place + 1 :],
     )
+
+
+def choose_picture_prompts(path: Path, processor: Any, max_length: int) -> list[Prompt]:
+    """Prompts with a picture that leave room for a reply, with as many image tokens as the model takes."""
+    chosen = choose_prompts(
+        path,
+        PictureTokenizer(processor),
+        max_length,
+        PictureRow,
+        lambda row: _with_mark(path, row),  # type: ignore[arg-type]
+    )
+    wide = []
+    for prompt in chosen:
+        picture = open_picture(path, prompt.row.line, prompt.row.image)  # type: ignore[attr-defined]
+        size = processor._get_num_multimodal_tokens(image_sizes=[(picture.height, picture.width)])
+        tokens = Tokens(prompt.input_ids, prompt.input_ids)
+        if tokens.input_ids.count(processor.image_token_id) == 1:
+            ids = _widened(tokens, processor.image_token_id, size["num_image_tokens"][0]).input_ids
+            question = prompt.question.replace(MARK, "").strip()
+            wide.append(replace(prompt, input_ids=ids, question=question))
+    return [prompt for prompt in wide if len(prompt.input_ids) + NEW_TOKENS <= max_length]
+
+
+def picture_inputs(processor: Any, path: Path) -> Callable[[Sequence[Prompt]], dict[str, Any]]:
+    """Batches of prompts with the pixels of their pictures."""
+    without_pictures = text_inputs(processor.tokenizer)
+
+    def inputs(prompts: Sequence[Prompt]) -> dict[str, Any]:
+        pictures = [open_picture(path, prompt.row.line, prompt.row.image) for prompt in prompts]  # type: ignore[attr-defined]
+        seen = processor.image_processor(images=pictures, return_tensors="pt")
+        return without_pictures(prompts) | {key: seen[key] for key in ("pixel_values", "image_sizes")}
+
+    return inputs
+
+
+def save_thumbnails(run_dir: Path, path: Path, prompts: Sequence[Prompt]) -> list[str]:
+    """Small copies of the prompts' pictures in the run directory, for whoever looks at the answers."""
+    names = []
+    for number, prompt in enumerate(prompts, start=1):
+        picture = open_picture(path, prompt.row.line, prompt.row.image)  # type: ignore[attr-defined]
+        picture.thumbnail((320, 320))
+        names.append(f"samples/asked-{number}.png")
+        (run_dir / "samples").mkdir(exist_ok=True)
+        picture.save(run_dir / names[-1])
+    return names
 
 
 def make_collator(processor: Any, files: dict[str, Path]) -> Callable[[list[dict]], dict[str, Any]]:

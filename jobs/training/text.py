@@ -21,6 +21,7 @@ from jobs.training.lora import lora_config
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
 from jobs.training.resolve import Resolved, batch_rule, count_steps, wants_packing
 from jobs.training.rows import Prepared
+from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.sft import TextTrainer, packs_cleanly
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
@@ -147,7 +148,10 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from)
     report.last_values = last_values(history)
-    callbacks = [StopOnRequest(stop), report]
+    asked_from = spec.data.eval if eval_rows.rows and spec.data.eval else spec.data.train
+    prompts = choose_prompts(run_dir / asked_from, tokenizer, values["maxSeqLen"])
+    samples = WriteSamples(prompts, tokenizer, text_inputs(tokenizer), report, stop)
+    callbacks = [StopOnRequest(stop), report, samples]
     early = None
     if values["earlyStopping"] == "True":
         early = EarlyStopping(
@@ -194,6 +198,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         bytes=size_of(output),
         seconds=round(time.monotonic() - began, 1),
         early_stopped=early_stopped,
+        timing=report.as_timing(),
     )
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
 

@@ -25,9 +25,17 @@ from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_
 from jobs.training.device import TINY, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
-from jobs.training.picture_rows import PreparedPictures, make_collator, prepare_pictures
+from jobs.training.picture_rows import (
+    PreparedPictures,
+    choose_picture_prompts,
+    make_collator,
+    picture_inputs,
+    prepare_pictures,
+    save_thumbnails,
+)
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
 from jobs.training.resolve import Resolved, batch_rule, count_steps
+from jobs.training.samples import WriteSamples
 from jobs.training.sft import TextTrainer
 from jobs.training.spec import Base, Spec
 from jobs.training.stopping import Stop
@@ -162,7 +170,17 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from)
     report.last_values = last_values(history)
-    callbacks: list[TrainerCallback] = [StopOnRequest(stop), report]
+    asked_from = files["eval" if evaluates else "train"]
+    prompts = choose_picture_prompts(asked_from, processor, values["maxSeqLen"])
+    samples = WriteSamples(
+        prompts,
+        processor.tokenizer,
+        picture_inputs(processor, asked_from),
+        report,
+        stop,
+        save_thumbnails(run_dir, asked_from, prompts),
+    )
+    callbacks: list[TrainerCallback] = [StopOnRequest(stop), report, samples]
     early = None
     if values["earlyStopping"] == "True":
         early = EarlyStopping(
@@ -210,6 +228,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         bytes=size_of(output),
         seconds=round(time.monotonic() - began, 1),
         early_stopped=early_stopped,
+        timing=report.as_timing(),
     )
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
 

@@ -23,7 +23,14 @@ from jobs.launch import run_directory
 from jobs.log_tail import log_path, read_log
 from jobs.messages import failure_detail
 from jobs.models import Run, RunState
-from jobs.presentation import is_settled, latest_metrics, parts_token, setting_groups, state_token
+from jobs.presentation import (
+    is_settled,
+    latest_metrics,
+    parts_token,
+    sample_share,
+    setting_groups,
+    state_token,
+)
 from jobs.queueing import place
 from jobs.run_mix import data_rows
 
@@ -129,10 +136,12 @@ def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponseBase:
 @require_GET
 @login_required
 def run_sample(request: HtmxHttpRequest, uid: str, name: str) -> FileResponse:
-    """A picture that the model drew at a checkpoint; only those that the trainer reported."""
+    """A picture that the model drew at a checkpoint or was asked about; only those that the trainer reported."""
     run = get_visible(Run.objects.all(), request.user, WORKSPACE, uid=uid)
     path = f"samples/{name}"
-    if not any(sample["path"] == path for sample in run.summary.get("samples", ())):
+    reported = {sample["path"] for sample in run.summary.get("samples", ())}
+    reported |= {prompt["picture"] for prompt in run.summary.get("replies", ())}
+    if path not in reported:
         raise Http404
     try:
         file = (run_directory(run) / path).open("rb")
@@ -184,6 +193,11 @@ def _beside(run: Run) -> dict[str, Any]:
             sample | {"file": sample["path"].rpartition("/")[2]}
             for sample in reversed(run.summary.get("samples", []))
         ],
+        "replies": [
+            prompt | {"file": (prompt["picture"] or "").rpartition("/")[2]}
+            for prompt in run.summary.get("replies", [])
+        ],
+        "sample_share": sample_share(run),
         "data_rows": data_rows(run),
     }
 

@@ -79,3 +79,16 @@ def test_samples_are_kept_once(run):
     drawn = event("sample", step=5, kind="image", prompt="a red circle", path="samples/step-5-0.png")
     progress.store(run, [drawn, drawn], 1)
     assert [item["path"] for item in run.summary["samples"]] == ["samples/step-5-0.png"]
+
+
+def test_replies_stand_under_their_prompt_by_step(run):
+    def said(step, text):
+        asked = {"kind": "text", "prompt": "Hi", "reference": "Hello.", "picture": None, "number": 1}
+        return event("sample", step=step, reply=text, **asked)
+
+    # A resumed run answers step 10 again; the first one is kept however many follow.
+    progress.store(run, [said(0, "zz"), said(10, "He"), said(10, "Hel")], 1)
+    progress.store(run, [said(step, "Hello.") for step in range(20, 200, 10)], 2)
+    (prompt,) = run.summary["replies"]
+    assert prompt["reference"] == "Hello." and prompt["replies"][0] == {"step": 0, "text": "zz"}
+    assert [reply["step"] for reply in prompt["replies"]] == [0, *range(120, 200, 10)]

@@ -455,3 +455,12 @@ def test_samples_are_shown_to_members_only(client_of, alice, charlie, make_run):
     assert b"".join(client_of(alice).get(address)) == b"png"
     assert client_of(charlie).get(address).status_code == 404
     assert client_of(alice).get(f"/sft/runs/{run.uid}/samples/spec.json").status_code == 404
+
+
+def test_replies_are_shown_beside_the_reference(client_of, alice, make_run):
+    asked = {"prompt": "What is <this>?", "reference": "A cat.", "picture": "samples/asked-1.png"}
+    replies = [{"step": 0, "text": "zz"}, {"step": 10, "text": "A c…"}]
+    run = make_run(RunState.DONE, summary={"replies": [asked | {"replies": replies}]})
+    page = client_of(alice).get(f"/sft/runs/{run.uid}/").content.decode()
+    for text in ("What is &lt;this&gt;?", "A cat.", "zz", "A c…", f"/sft/runs/{run.uid}/samples/asked-1.png"):
+        assert text in page

@@ -121,7 +121,7 @@ def test_killed_and_resumed_equals_uninterrupted(runs: dict[str, Run]) -> None:
 def test_samples_of_held_out_prompts_at_every_checkpoint(runs: dict[str, Run]) -> None:
     run = runs["lora"]
     samples = run.all("sample")
-    assert [event["step"] for event in samples] == [3, 3, 6, 6, 8, 8]
+    assert [event["step"] for event in samples] == [0, 0, 3, 3, 6, 6, 8, 8]
     assert {event["prompt"] for event in samples} == {row["prompt"] for row in HELD_OUT}
     assert all((run.path / event["path"]).stat().st_size > 0 for event in samples)
 
