@@ -167,6 +167,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
 # A larger file is refused at its field.
 DATASET_MAX_FILE_MB = env.integer("DATASET_MAX_FILE_MB", 10240, minimum=1)
+# Servers inside the operator's own network that connections to object storage may lead to: host names, addresses and
+# networks (minio.example.org, 10.1.0.0/16). Everything else that is not on the public internet is refused.
+ALLOWED_PRIVATE_ENDPOINTS = env.words("ALLOWED_PRIVATE_ENDPOINTS")
 # Files that browsers send in pieces; all web processes share this directory. Best on the storage's own disk, where
 # a file that has arrived is moved instead of copied.
 UPLOADS_DIR = Path(env.text("UPLOADS_DIR", str(VAR_DIR / "uploads"))).resolve()

@@ -1,28 +1,22 @@
 """API keys: made, found again, encrypted and hashed.
 
 A token is random enough (256 bits) that a plain SHA-256 keeps it secret. The secret key has to be read again, to
-check a signature, and is encrypted with a key derived from SECRET_KEY. When SECRET_KEY changes, the old one goes
-into SECRET_KEY_FALLBACKS until `manage.py reencrypt_keys` has run.
+check a signature, and is encrypted (console/secrets.py).
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from console.models import SCOPES, WRITING_ROLES, ApiKey, Membership, Scope, User, Workspace
+from console.secrets import API_KEYS, decrypt, encrypt
 
 TOKEN_PREFIX = "sk-"  # noqa: S105  (what tokens begin with)
 MOST_KEYS = 50
@@ -66,17 +60,6 @@ class Caller:
         return allowed and (scope == Scope.READ or self.role in WRITING_ROLES)
 
 
-@lru_cache(maxsize=4)
-def _derived(secret_key: str) -> Fernet:
-    derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"jingtiao: secrets of API keys")
-    return Fernet(base64.urlsafe_b64encode(derivation.derive(secret_key.encode())))
-
-
-def _cipher() -> MultiFernet:
-    """Encrypts with SECRET_KEY, decrypts also with those before it."""
-    return MultiFernet([_derived(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)])
-
-
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
@@ -99,7 +82,7 @@ def issue(user: User, workspace: Workspace, name: str, scope: str) -> tuple[ApiK
         name=name,
         scope=scope,
         access_key=made.access_key,
-        secret=_cipher().encrypt(made.secret_key.encode()).decode(),
+        secret=encrypt(made.secret_key, API_KEYS),
         token_hash=_hash(made.token),
         token_hint=made.token[-4:],
     )
@@ -134,24 +117,10 @@ def _find(condition: Q) -> Caller | None:
 
 def secret_of(key: ApiKey) -> str:
     """The secret key in clear. Raises InvalidToken where SECRET_KEY was changed without a fallback."""
-    return _cipher().decrypt(key.secret.encode()).decode()
+    return decrypt(key.secret, API_KEYS)
 
 
 def note_use(key: ApiKey) -> None:
     now = timezone.now()
     if key.last_used_at is None or now - key.last_used_at > USE_NOTED_EVERY:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
-
-
-def reencrypt() -> tuple[int, int]:
-    """Encrypts every secret with the present SECRET_KEY; returns how many it could read, and how many not."""
-    done = lost = 0
-    for key in ApiKey.objects.only("secret").iterator():
-        try:
-            secret = _cipher().rotate(key.secret.encode()).decode()
-        except InvalidToken:
-            lost += 1
-            continue
-        ApiKey.objects.filter(pk=key.pk).update(secret=secret)
-        done += 1
-    return done, lost

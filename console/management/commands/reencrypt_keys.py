@@ -2,18 +2,29 @@
 
 from typing import Any
 
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from console.api.keys import reencrypt
+from console.secrets import API_KEYS, CONNECTIONS, reencrypt
+
+# Model, its encrypted field, what it is encrypted for, what people call it.
+SECRETS = (
+    ("console.ApiKey", "secret", API_KEYS, "API keys"),
+    ("datasets.Connection", "secret_key", CONNECTIONS, "keys of connections"),
+)
 
 
 class Command(BaseCommand):
-    help = "Encrypts the secrets of all API keys with the present SECRET_KEY."
+    help = "Encrypts the secrets of all API keys and connections with the present SECRET_KEY."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        done, lost = reencrypt()
-        self.stdout.write(f"{done} keys are encrypted with the present SECRET_KEY.")
-        if lost:
+        all_lost = []
+        for model, field, purpose, label in SECRETS:
+            done, lost = reencrypt(apps.get_model(model)._default_manager.all(), field, purpose)
+            self.stdout.write(f"{done} {label} are encrypted with the present SECRET_KEY.")
+            if lost:
+                all_lost.append(f"{lost} {label}")
+        if all_lost:
             raise CommandError(
-                f"{lost} keys cannot be read: their SECRET_KEY is not in SECRET_KEY_FALLBACKS."
+                f"{' and '.join(all_lost)} cannot be read: their SECRET_KEY is not in SECRET_KEY_FALLBACKS."
             )
