@@ -196,6 +196,9 @@ TRAINER_THREADS = env.integer("TRAINER_THREADS", 0, minimum=0)
 TRAINER_DEVICE = env.choice("TRAINER_DEVICE", "auto", ("auto", "cpu", "cuda"))
 # The interpreter that has the training libraries.
 TRAINER_PYTHON = env.text("TRAINER_PYTHON", "")
+# Whether a published adapter gets full weights beside it, the adapter merged in: auto merges where disk and memory
+# suffice.
+PUBLISH_MERGED = env.choice("PUBLISH_MERGED", "auto", ("auto", "always", "never"))
 # A follower that has not reported for so long is taken for dead and its run is given to another.
 LEASE_SECONDS = env.integer("LEASE_SECONDS", 20, minimum=5)
 # How often a run is started again after its trainer died without a word (kill -9, out of memory).

@@ -6,6 +6,7 @@ The directory is the whole interface: `python -m jobs.training DIRECTORY` by han
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,10 @@ from jobs.run_files import LOG_NAME, result_directory, run_directory
 from jobs.training.spec import FILE_NAME, LOCK_NAME, Base, Data, Setting, Spec, write_spec
 from jobs.training.trainers import TRAINERS
 from jobs.weights import WeightsUnavailable, local_weights
+
+PRIVATE = re.compile(
+    r"^(DJANGO|DATABASE|REDIS|STORAGE|CELERY|AWS|EMAIL)_|SECRET|PASSWORD|CREDENTIAL|TOKEN(?!IZERS)|_KEY$"
+)
 
 
 def prepare(run: Run) -> Path:
@@ -81,23 +86,29 @@ def _settings(run: Run) -> dict[str, Setting]:
     }
 
 
+def python() -> str:
+    """The interpreter that has the training libraries."""
+    return settings.TRAINER_PYTHON or sys.executable
+
+
+def trainer_environment() -> dict[str, str]:
+    """This process's environment without what only the console is to know: the trainer knows no Django, and gets
+    no secret and no address that may hold one."""
+    environment = {name: value for name, value in os.environ.items() if not PRIVATE.search(name)}
+    environment["PYTHONUNBUFFERED"] = "1"
+    return environment
+
+
 def start_trainer(directory: Path) -> subprocess.Popen[bytes]:
     """Starts the trainer as the leader of its own process group, its output appended to train.log.
 
     It outlives a worker that is killed: the next worker finds it by its lock and goes on following it.
     """
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        # The trainer knows no Django and gets no secret of the console.
-        if not name.startswith(("DJANGO_", "DATABASE_", "REDIS_", "SECRET_", "CELERY_", "AWS_"))
-    }
-    environment["PYTHONUNBUFFERED"] = "1"
     with (directory / LOG_NAME).open("ab") as log:
         return subprocess.Popen(
-            [settings.TRAINER_PYTHON or sys.executable, "-m", "jobs.training", str(directory)],
+            [python(), "-m", "jobs.training", str(directory)],
             cwd=settings.BASE_DIR,
-            env=environment,
+            env=trainer_environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -7,6 +7,8 @@ model name has been taken meanwhile. Every step can be repeated, so a kill at an
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -21,8 +23,10 @@ from django.utils.translation import gettext as _
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
 from console.models import User
-from jobs import launch, lifecycle, queueing
+from jobs import launch, lifecycle, merging, queueing
 from jobs.models import Publication, Run, RunState
+from jobs.training import card
+from jobs.training.card import ADAPTERS, MERGED
 
 
 class NotPublishable(Exception):
@@ -99,8 +103,13 @@ def publish(run_id: int) -> ModelVersion | None:
         version = _reserve_version(run_id)
         if version is None:
             return None
-        files = _copy(launch.run_directory(version.run) / "output", version)
-        return _complete(run_id, version, files)
+        directory = launch.run_directory(version.run)
+        files = _copy(_published_files(directory, version), version)
+        version = _complete(run_id, version, files)
+        shutil.rmtree(directory / MERGED, ignore_errors=True)  # base and adapter make it again
+        return version
+    except merging.Interrupted:
+        return None  # it stays pending, and whoever comes next begins again
     except NotPublishable as reason:
         _skip(run_id, reason)
         return None
@@ -148,14 +157,44 @@ def _target(run: Run) -> Model:
     return existing
 
 
-def _copy(output: Path, version: ModelVersion) -> list[dict[str, Any]]:
-    """Copies the run's output into the storage; returns name, size in bytes and sha256 of every file."""
-    paths = sorted(path for path in output.rglob("*") if path.is_file())
-    if not paths:
+def _published_files(directory: Path, version: ModelVersion) -> dict[str, Path]:
+    """What a version consists of, by name: the run's output, full weights beside an adapter, the model card."""
+    files = _files_of(directory / "output")
+    if not files:
         raise NotPublishable("output_missing")
+    if any(name in files for name in ADAPTERS):
+        reason = merging.merge(directory, directory / MERGED)
+        files |= _files_of(directory / MERGED, f"{MERGED}/")
+        if reason:
+            lifecycle.note(
+                version.run, "warning", code="not_merged", params={"reason": reason}, message=reason
+            )
+    return files | _write_card(directory, version, set(files))
+
+
+def _files_of(directory: Path, prefix: str = "") -> dict[str, Path]:
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {prefix + path.relative_to(directory).as_posix(): path for path in paths}
+
+
+def _write_card(directory: Path, version: ModelVersion, files: set[str]) -> dict[str, Path]:
+    """The model card of a version: model_card.json and README.md, written beside the run's output."""
+    about = card.build(directory)
+    base = version.base_model
+    about["base"] |= {"name": base.name, "weights": base.runs_on}
+    about["base"]["licence"] = about["base"]["licence"] or base.license_en or None
+    about["model"] = {"name": version.model.name, "version": version.number, "label": str(version)}
+    folder = directory / "card"
+    folder.mkdir(exist_ok=True)
+    (folder / card.CARD).write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n")
+    (folder / card.README).write_text(card.render(about, files))
+    return {name: folder / name for name in (card.CARD, card.README)}
+
+
+def _copy(paths: dict[str, Path], version: ModelVersion) -> list[dict[str, Any]]:
+    """Copies files into the storage; returns name, size in bytes and sha256 of each."""
     files = []
-    for path in paths:
-        name = path.relative_to(output).as_posix()
+    for name, path in paths.items():
         target = f"models/{version.uid}/{name}"
         if default_storage.exists(target):
             default_storage.delete(target)  # half a file of an interrupted copy

@@ -1,4 +1,5 @@
 """`python -m jobs.training RUN_DIR [RUN_DIR …]`: train, one run directory after the other.
+`python -m jobs.training --merge RUN_DIR TARGET`: merge the adapter of a finished run into its base model.
 
 Exit codes: 0 done, stopped, or done before; 1 failed (the event `failed` says why); 75 another process holds
 the directory.
@@ -31,14 +32,35 @@ FAILED, LOCKED = 1, 75  # 75 is EX_TEMPFAIL: trying later makes sense
 
 
 def main(arguments: list[str]) -> int:
+    # Nothing leaves the machine: no hub look-ups, no telemetry. Set before the libraries read it.
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "true"}
+    if arguments[:1] == ["--merge"] and len(arguments) == 3:
+        return _merge(Path(arguments[1]), Path(arguments[2]))
     if not arguments or arguments[0].startswith("-"):
         print(__doc__)
         return 2
-    # Nothing leaves the machine: no hub look-ups, no telemetry. Set before the libraries read it.
-    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "true"}
     stop = Stop()
     codes = [run(Path(argument), stop) for argument in arguments if not stop.requested]
     return max(codes, default=0)
+
+
+def _merge(run_dir: Path, target: Path) -> int:
+    warnings.simplefilter("ignore", FutureWarning)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    from jobs.training.merging import merge
+
+    try:
+        merge(run_dir.resolve(), target)
+    except Exception as error:
+        failure = explain(error)
+        if failure is not error:
+            traceback.print_exc()
+        print(failure.message, file=sys.stderr, flush=True)
+        return FAILED
+    return 0
 
 
 def run(run_dir: Path, stop: Stop) -> int:

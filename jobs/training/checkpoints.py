@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 PREFIX = "checkpoint-"
+SHARD_SIZE = "5GB"  # of the files that larger weights are saved in
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 

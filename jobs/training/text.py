@@ -13,7 +13,14 @@ from trl import SFTConfig, pack_dataset
 
 from datasets import Dataset  # type: ignore[attr-defined]  # the library, not the app
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
-from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
+from jobs.training.checkpoints import (
+    SHARD_SIZE,
+    list_checkpoints,
+    remove_incomplete,
+    size_of,
+    step_of,
+    training_state,
+)
 from jobs.training.data import prepare
 from jobs.training.device import TINY, find_device
 from jobs.training.events import EventWriter, TrainingFailure
@@ -219,7 +226,7 @@ def _save(model: Any, tokenizer: Any, output: Path) -> None:
     if hasattr(model.config, "output_router_logits"):
         model.config.output_router_logits = False  # needed in training only, and slows down whoever serves it
     model.config.use_cache = True
-    model.save_pretrained(temporary)
+    model.save_pretrained(temporary, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(temporary)
     (temporary / "README.md").unlink(missing_ok=True)  # peft's form for a model card, not filled in
     shutil.rmtree(output, ignore_errors=True)

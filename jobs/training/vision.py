@@ -21,7 +21,14 @@ from trl import SFTConfig
 from datasets import Dataset  # type: ignore[attr-defined]
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.chat import NEUTRAL_TEMPLATE
-from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
+from jobs.training.checkpoints import (
+    SHARD_SIZE,
+    list_checkpoints,
+    remove_incomplete,
+    size_of,
+    step_of,
+    training_state,
+)
 from jobs.training.device import TINY, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
@@ -300,7 +307,7 @@ def _save(model: Any, processor: Any, output: Path) -> None:
     temporary = output.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.config.use_cache = True
-    model.save_pretrained(temporary)
+    model.save_pretrained(temporary, max_shard_size=SHARD_SIZE)
     processor.save_pretrained(temporary)
     (temporary / "README.md").unlink(missing_ok=True)  # peft's form for a model card, not filled in
     shutil.rmtree(output, ignore_errors=True)

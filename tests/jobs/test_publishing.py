@@ -1,13 +1,14 @@
 """自动发布: a finished run becomes a model version once, or says why it does not."""
 
 import hashlib
+import json
 
 import pytest
 from django.core.files.storage import default_storage
 
 from catalog.models import Model
 from catalog.models.registry import ModelVersionState
-from jobs import launch, publishing
+from jobs import launch, merging, publishing
 from jobs.models import Publication, RunState
 
 
@@ -31,7 +32,7 @@ def test_a_finished_run_becomes_version_1(finished_run):
 def test_the_files_are_copied_with_their_hashes(finished_run):
     version = publishing.publish(finished_run.pk)
     digest = hashlib.sha256(b"weights").hexdigest()
-    assert version.files == [{"name": "adapter_model.safetensors", "size": 7, "sha256": digest}]
+    assert {"name": "adapter_model.safetensors", "size": 7, "sha256": digest} in version.files
     with default_storage.open(f"{version.path}/adapter_model.safetensors") as file:
         assert file.read() == b"weights"
 
@@ -89,3 +90,82 @@ def test_only_finished_runs_are_published(finished_run, state):
     type(finished_run).objects.update(state=state)
     assert publishing.pending() == []
     assert publishing.publish(finished_run.pk) is None
+
+
+@pytest.fixture
+def adapter_run(finished_run, base_model):
+    """The finished run with an adapter and the files that its trainer leaves, on a base model of two bytes."""
+    directory = launch.run_directory(finished_run)
+    weights = directory.parent / "base"
+    weights.mkdir()
+    (weights / "model.safetensors").write_bytes(b"..")
+    (weights / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (directory / "output" / "adapter_config.json").write_text("{}")
+    spec = {"schema": 1, "run": finished_run.uid, "attempt": 1, "trainer": "text", "method": "LoRA"}
+    spec |= {"base": {"name": "Toy-8K", "path": str(weights)}, "data": {"train": "x"}, "hyperparameters": {}}
+    (directory / "spec.json").write_text(json.dumps(spec))
+    resolved = {"epoch": {"value": 3, "origin": "offer"}}
+    events = [
+        {
+            "type": "start",
+            "resolved": resolved,
+            "parameters": {},
+            "versions": {"peft": "1"},
+            "dtype": "float32",
+        },
+        {"type": "done", "step": 9, "metrics": {"loss": 0.5}, "seconds": 1, "time": "2026-01-01"},
+    ]
+    (directory / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    return finished_run
+
+
+def read(version, name):
+    with default_storage.open(f"{version.path}/{name}") as file:
+        return file.read().decode()
+
+
+def test_the_model_card_says_where_the_weights_come_from(adapter_run, settings):
+    settings.PUBLISH_MERGED = "never"
+    version = publishing.publish(adapter_run.pk)
+    card = json.loads(read(version, "model_card.json"))
+    assert (card["base"]["licence"], card["hyperparameters"]) == ("apache-2.0", {"epoch": 3})
+    assert (card["metrics"], card["model"]["label"]) == ({"loss": 0.5}, "assistant V1")
+    readme = read(version, "README.md")
+    assert "license: apache-2.0" in readme and "PeftModel" in readme and "merged" not in readme
+
+
+def test_merged_weights_are_published_beside_the_adapter(adapter_run, monkeypatch):
+    def merge(directory, target):
+        target.mkdir()
+        (target / "model.safetensors").write_bytes(b"all")
+        return ""
+
+    monkeypatch.setattr(publishing.merging, "merge", merge)
+    version = publishing.publish(adapter_run.pk)
+    assert {"merged/model.safetensors", "adapter_config.json"} <= {item["name"] for item in version.files}
+    assert 'from_pretrained("merged")' in read(version, "README.md")
+    assert not (launch.run_directory(adapter_run) / "merged").exists()
+
+
+def test_an_adapter_that_cannot_be_merged_is_published_alone_with_a_warning(adapter_run, settings):
+    settings.PUBLISH_MERGED = "always"
+    version = publishing.publish(adapter_run.pk)
+    assert not any(item["name"].startswith("merged/") for item in version.files)
+    assert "config.json is missing" in adapter_run.timeline.get(kind="warning").data["message"]
+
+
+def test_merging_that_was_interrupted_leaves_the_run_pending(adapter_run, monkeypatch):
+    def interrupted(*args):
+        raise publishing.merging.Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing.merging, "merge", interrupted)
+        assert publishing.publish(adapter_run.pk) is None
+    assert publishing.pending() == [adapter_run.pk]
+
+
+def test_auto_leaves_merging_out_where_the_disk_is_too_small(tmp_path, monkeypatch):
+    (tmp_path / "model.safetensors").write_bytes(b"." * 1000)
+    assert merging.lacking(tmp_path, tmp_path) == ""
+    monkeypatch.setattr(merging, "RESERVE_BYTES", 10**18)
+    assert "on the disk" in merging.lacking(tmp_path, tmp_path)
