@@ -97,12 +97,7 @@ def check_machine(host: str, port: int) -> None:
 
 def prepare(demo: bool) -> str:
     """Brings database, catalogue and static files up to date; returns how to sign in."""
-    for old in settings.METRICS_DIR.glob("*.db"):
-        old.unlink()  # request times of processes that are gone
-    call_command("migrate", verbosity=0)
-    call_command("load_catalog", verbosity=0)
-    call_command("make_pool", verbosity=0)
-    call_command("collectstatic", interactive=False, verbosity=0)
+    call_command("prepare")
     if not demo:
         return "Sign in with an account made by: manage.py createsuperuser"
     call_command("make_demo")

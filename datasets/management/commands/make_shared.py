@@ -17,5 +17,5 @@ class Command(BaseCommand):
             made = make_shared()
         except SharedDataError as error:
             raise CommandError(str(error)) from error
-        for shared in made:
+        for shared in made if options["verbosity"] else ():
             self.stdout.write(f"{shared.name_en}: {shared.version.row_count} rows for every workspace.")
