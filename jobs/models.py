@@ -434,8 +434,8 @@ class TimelineEntry(models.Model):
 
 
 class Draft(models.Model):
-    """What somebody has typed into the form of a run and not submitted yet; at most one for each job and one
-    for a new job. Written by jobs/drafts.py."""
+    """What somebody has typed into the form of a run and not submitted yet: one for each page on which the
+    form is filled in, so that two tabs do not write over each other. Written by jobs/drafts.py."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("person"), on_delete=models.CASCADE, related_name="drafts"
@@ -446,17 +446,16 @@ class Draft(models.Model):
     job = models.ForeignKey(
         Job, verbose_name=_("job"), on_delete=models.CASCADE, null=True, blank=True, related_name="+"
     )
+    # Known to the one page that writes it; whether that page is still open, as far as it has said.
+    key = models.CharField(_("key"), max_length=20, editable=False, default=partial(make_uid, "draft"))
+    is_open = models.BooleanField(_("open in a page"), default=False)
     # {name of the form field: [values]}
     fields = models.JSONField(_("fields"), default=dict)
     updated_at = models.DateTimeField(_("saved at"), auto_now=True)
 
     class Meta:
         ordering = ("-updated_at",)
-        constraints = (
-            models.UniqueConstraint(
-                fields=("user", "workspace", "job"), name="draft_once", nulls_distinct=False
-            ),
-        )
+        constraints = (models.UniqueConstraint(fields=("user", "key"), name="draft_key"),)
         verbose_name = _("draft")
         verbose_name_plural = _("drafts")
 

@@ -3,6 +3,7 @@
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from console.access import get_writable, writable_workspace
@@ -15,21 +16,28 @@ from jobs.models import Job
 @require_POST
 @login_required
 def save_draft(request: HtmxHttpRequest) -> HttpResponse:
-    """Keeps the form as it stands; `?job=…` where it is about a job's next run."""
+    """Keeps the form as it stands; `?job=…` where it is about a job's next run. `left` is part of what a page
+    sends last: "unchanged" (and no form with it) where everything is saved already."""
     workspace, job = _place(request)
-    draft = drafts.save(request.user, workspace, job, request.POST)
+    key = drafts.key_of(request.POST)
+    if request.POST.get("left") == "unchanged":
+        drafts.leave(request.user, key)
+        return HttpResponse(status=204)
+    draft = drafts.save(request.user, workspace, job, request.POST, key)
     return render(request, "jobs/_draft_state.html", {"draft": draft, "is_too_long": draft is None})
 
 
 @require_POST
 @login_required
 def discard_draft(request: HtmxHttpRequest) -> HttpResponseRedirect:
-    """Forgets a draft and opens the form anew, or goes back to the list of jobs with `?back=list`."""
-    workspace, job = _place(request)
-    drafts.discard(request.user, workspace, job)
+    """Forgets the draft of the key `?draft=…` and opens an empty form, or goes back to the list of
+    jobs with `?back=list`."""
+    _workspace, job = _place(request)
+    drafts.discard(request.user, request.GET.get("draft", ""))
     if request.GET.get("back") == "list":
         return redirect("jobs:list")
-    return redirect("jobs:new_run", job.uid) if job else redirect("jobs:create")
+    address = reverse("jobs:new_run", args=[job.uid]) if job else reverse("jobs:create")
+    return redirect(f"{address}?new=1")
 
 
 def _place(request: HtmxHttpRequest) -> tuple[Workspace, Job | None]:

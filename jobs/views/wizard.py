@@ -78,14 +78,16 @@ def _wizard(request: HtmxHttpRequest, workspace: Workspace, job: Job | None) -> 
         except ConfigurationRefused as refused:  # something changed since the check, such as a name taken
             form.complain(refused.problems)
         else:
-            drafts.discard(request.user, workspace, job)
+            drafts.discard(request.user, opening.key)
             return redirect("jobs:run", run.uid)
+    draft = opening.draft
     if request.method == "POST":
-        drafts.save(request.user, workspace, job, opening.typed)
+        draft = drafts.save(request.user, workspace, job, opening.typed, opening.key)
     context = {
         "form": form,
         "job": job,
         "opening": opening,
+        "draft": draft,
         "nav": "jobs",
         "summary": summarize(form),
         "model_names": _model_names(workspace, form),

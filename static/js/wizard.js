@@ -1,8 +1,8 @@
 /* The create-job page beyond htmx; it works without any of this.
  *
- * Drafts, beyond the htmx of _draft_keeper.html: nothing is saved once the form is on its way, what was typed last is
- * saved when the page is left, and a session that ended costs nothing: the form is sent when somebody has signed in
- * again in another tab.
+ * Drafts, beyond the htmx of _draft_keeper.html: the address names the draft once there is something to keep, so that
+ * Back and a reload find it; nothing is saved once the form is on its way, what was typed last is saved when the page
+ * is left, and a session that ended costs nothing: the form is sent when somebody has signed in again in another tab.
  * Form: Ctrl+Enter starts; a changed hyperparameter gets a mark and a button that resets it; the fold stays as it was
  * left through swaps; a second click does not start a second run; a form that came back shows its errors first. */
 "use strict";
@@ -11,10 +11,33 @@
   const keeper = document.getElementById("draft-state");
   const signedOut = document.getElementById("signed-out");
   const address = keeper.getAttribute("hx-post");
+  const key = form.elements.draft;
   let typed = false;
+  let kept = keeper.querySelector("time") !== null;
   let button = null;  // pressed while signed out
 
-  for (const kind of ["input", "change"]) form.addEventListener(kind, () => { typed = true; });
+  const nameInAddress = () => history.replaceState(history.state, "", `${location.pathname}?draft=${key.value}`);
+  if (kept) nameInAddress();
+  for (const kind of ["input", "change"]) {
+    form.addEventListener(kind, () => {
+      if (!typed) nameInAddress();
+      typed = true;
+    });
+  }
+
+  // Who has the draft open already, says so to who opens it now.
+  const tabs = new BroadcastChannel("drafts");
+  tabs.addEventListener("message", ({ data }) => {
+    if (data.key !== key.value) return;
+    if (data.asks) {
+      tabs.postMessage({ key: key.value });
+      return;
+    }
+    const letters = "abcdefghijklmnopqrstuvwxyz234567";
+    key.value = `draft-${[...crypto.getRandomValues(new Uint8Array(12))].map((byte) => letters[byte % 32]).join("")}`;
+    nameInAddress();
+  });
+  tabs.postMessage({ key: key.value, asks: true });
 
   keeper.addEventListener("htmx:beforeRequest", (event) => {
     if (form.dataset.sent) event.preventDefault();
@@ -22,6 +45,7 @@
   keeper.addEventListener("htmx:afterRequest", (event) => {
     if (!event.detail.successful) return;
     typed = false;
+    kept = true;
     if (button) {
       const pressed = button;
       button = null;
@@ -47,12 +71,17 @@
     if (!document.hidden && !signedOut.hidden) htmx.trigger(keeper, "save");
   });
 
-  addEventListener("pagehide", () => {
-    if (!typed || form.dataset.sent) return;
-    const fields = new URLSearchParams([...new FormData(form)].filter(([, value]) => typeof value === "string"));
+  function leave() {
+    if (form.dataset.sent || !(typed || kept)) return;
+    const all = [...new FormData(form)].filter(([, value]) => typeof value === "string");
+    const fields = new URLSearchParams(typed ? all : all.filter(([name]) => name === "draft" || name === "csrfmiddlewaretoken"));
+    fields.set("left", typed ? "typed" : "unchanged");
+    typed = kept = false;
     // Browsers let 64 KiB outlive a page.
     fetch(address, { method: "POST", body: fields, keepalive: fields.toString().length < 60000 }).catch(() => {});
-  });
+  }
+  // The first comes before the next page is asked for, which may be this one again; phones know only the second.
+  for (const kind of ["beforeunload", "pagehide"]) addEventListener(kind, leave);
 })();
 
 (() => {

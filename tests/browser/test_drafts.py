@@ -59,6 +59,27 @@ def test_a_closed_tab_costs_nothing(page):
     assert not Draft.objects.exists()
 
 
+def test_two_tabs_do_not_write_over_each_other(page):
+    page.locator("#id_name").fill("one bot")
+    expect(page.locator("#draft-state")).to_contain_text("Draft saved")
+    other = page.context.new_page()
+    other.goto("/sft/new/")
+    expect(other.locator("#id_name")).to_have_value("")
+    other.locator("#id_name").fill("another bot")
+    expect(other.locator("#draft-state")).to_contain_text("Draft saved")
+    other.reload()
+    expect(other.locator("#id_name")).to_have_value("another bot")
+    page.reload()
+    expect(page.locator("#id_name")).to_have_value("one bot")
+    copy = page.context.new_page()  # a duplicated tab
+    copy.goto(page.url)
+    copy.locator("#id_name").fill("a copy")
+    wait_for(lambda: Draft.objects.filter(fields__contains={"name": ["a copy"]}).exists(), 10)
+    page.reload()
+    expect(page.locator("#id_name")).to_have_value("one bot")
+    assert Draft.objects.count() == 3
+
+
 def test_back_brings_what_was_typed_last(page):
     fill(page)
     page.get_by_role("link", name="Datasets").first.click()

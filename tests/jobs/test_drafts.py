@@ -1,9 +1,14 @@
 """What is typed into the form of a run is found again, and goes when it is submitted or discarded."""
 
+import re
+from datetime import timedelta
+
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from jobs import drafts
 from jobs.models import Draft, Job, RunState
 
 CREATE = reverse("jobs:create")
@@ -41,19 +46,81 @@ def test_a_draft_is_restored_with_everything(client, filled):
     assert not form.errors
 
 
-def test_there_is_one_draft_a_person_and_job(client, client_of, charlie, filled, make_run):
-    run = make_run(RunState.DONE)
+def key_in(page) -> str:
+    return re.search(r'name="draft" value="(draft-[a-z0-9]{12})"', page.text).group(1)
+
+
+def test_two_tabs_keep_a_draft_each(client, filled):
+    keys = [key_in(client.get(CREATE)) for _tab in range(2)]
+    for round_ in ("", " bot"):
+        for number, key in enumerate(keys):
+            client.post(SAVE, filled | {"draft": key, "name": f"tab {number}{round_}"})
+    assert sorted(draft.name for draft in Draft.objects.all()) == ["tab 0 bot", "tab 1 bot"]
+    for number, key in enumerate(keys):
+        page = client.get(CREATE, {"draft": key})
+        assert page.context["form"]["name"].value() == f"tab {number} bot"
+
+
+def test_what_another_tab_has_open_is_offered_and_not_taken(client, filled):
+    key = key_in(client.get(CREATE))
+    client.post(SAVE, filled | {"draft": key})
+    page = client.get(CREATE)
+    assert page.context["form"]["name"].value() is None
+    assert "You have another draft." in page.text and f"?draft={key}" in page.text
+
+
+@pytest.mark.parametrize("left", ["typed", "unchanged"])
+def test_a_page_that_was_left_is_found_again_at_the_bare_address(client, filled, left):
+    key = key_in(client.get(CREATE))
+    client.post(SAVE, filled | {"draft": key})
+    client.post(
+        SAVE, filled | {"draft": key, "left": left} if left == "typed" else {"draft": key, "left": left}
+    )
+    assert client.get(CREATE).context["form"]["name"].value() == "support bot"
+
+
+def test_a_page_that_fell_silent_is_found_again(client, filled):
+    client.post(SAVE, filled | {"draft": key_in(client.get(CREATE))})
+    Draft.objects.update(updated_at=timezone.now() - drafts.SILENCE - timedelta(minutes=1))
+    assert client.get(CREATE).context["form"]["name"].value() == "support bot"
+
+
+def test_of_several_left_drafts_none_is_guessed_at(client, filled):
     for name in ("first", "second"):
         client.post(SAVE, filled | {"name": name})
-    client.post(f"{SAVE}?job={run.job.uid}", filled)
+    page = client.get(CREATE)
+    assert page.context["form"]["name"].value() is None
+    assert "You have 2 other drafts." in page.text and "first" in page.text and "second" in page.text
+
+
+def test_drafts_belong_to_a_person_and_a_job(client, client_of, charlie, filled, make_run):
+    run = make_run(RunState.DONE)
+    client.post(f"{SAVE}?job={run.job.uid}", filled | {"name": "next run"})
     client_of(charlie).post(SAVE, {"name": "mine"})
-    assert sorted(draft.name for draft in Draft.objects.filter(job=None)) == ["mine", "second"]
-    assert Draft.objects.get(job=run.job).user.username == "alice"
+    assert client.get(CREATE).context["form"]["name"].value() is None
+    draft = Draft.objects.get(job=run.job)
+    assert draft.user.username == "alice"
+    client_of(charlie).post(f"{DISCARD}?draft={draft.key}")
+    assert Draft.objects.count() == 2
+
+
+def test_a_draft_that_is_gone_leaves_the_form_of_a_further_run_filled_in(client, make_run):
+    run = make_run(RunState.DONE, hyperparameters={"epoch": 9})
+    page = client.get(reverse("jobs:new_run", args=[run.job.uid]), {"draft": drafts.new_key()})
+    assert page.context["form"]["hp-epoch"].value() == "9"
+
+
+def test_only_the_newest_drafts_are_kept(client, filled, monkeypatch):
+    monkeypatch.setattr(drafts, "MOST_KEPT", 2)
+    for name in ("first", "second", "third"):
+        client.post(SAVE, filled | {"name": name})
+    assert {draft.name for draft in Draft.objects.all()} == {"second", "third"}
 
 
 def test_submitting_takes_the_draft_away(client, filled):
-    client.post(SAVE, filled)
-    assert client.post(CREATE, filled).status_code == 302
+    key = key_in(client.get(CREATE))
+    client.post(SAVE, filled | {"draft": key})
+    assert client.post(CREATE, filled | {"draft": key}).status_code == 302
     assert not Draft.objects.exists()
 
 
@@ -64,7 +131,7 @@ def test_a_refused_form_is_kept_as_a_draft(client, filled):
 
 def test_discarding_opens_the_form_anew(client, filled):
     client.post(SAVE, filled)
-    page = client.post(DISCARD, follow=True)
+    page = client.post(f"{DISCARD}?draft={Draft.objects.get().key}", follow=True)
     assert "support bot" not in page.text
     assert not Draft.objects.exists()
 
