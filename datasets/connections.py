@@ -18,9 +18,9 @@ from botocore.exceptions import (
     EndpointConnectionError,
     ParamValidationError,
     ReadTimeoutError,
-    ResponseParserError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
 from cryptography.fernet import InvalidToken
 from django.utils.translation import gettext as _
 from urllib3.exceptions import HTTPError
@@ -135,7 +135,7 @@ def plain_words(connection: Connection, bucket: str = "") -> Iterator[None]:
         yield
     except ClientError as error:
         raise _said(connection, bucket or connection.bucket, error) from error
-    except (BotoCoreError, HTTPError, ExpatError, OSError, ValueError) as error:
+    except (BotoCoreError, ResponseParserError, HTTPError, ExpatError, OSError, ValueError) as error:
         if isinstance(error, ConnectionFailed):
             raise
         raise _unreachable(connection, error) from error
@@ -210,6 +210,8 @@ def _said(connection: Connection, bucket: str, error: ClientError) -> Connection
     code = str(error.response.get("Error", {}).get("Code", ""))
     answered = error.response.get("Error", {})
     params = {"bucket": bucket, "code": code}
+    if error.operation_name == "HeadObject" and code == "404":
+        code = "NoSuchKey"
     match code:
         case "InvalidAccessKeyId" | "InvalidClientTokenId" | "UnrecognizedClientException":
             return ConnectionFailed(_("The server does not know this access key."), "access_key", code)
@@ -219,7 +221,7 @@ def _said(connection: Connection, bucket: str, error: ClientError) -> Connection
             return ConnectionFailed(_("There is no bucket named %(bucket)s.") % params, "bucket", code)
         case "InvalidBucketName":
             return ConnectionFailed(_("%(bucket)s is no name of a bucket.") % params, "bucket", code)
-        case "NoSuchKey" | "404" | "412" | "PreconditionFailed":
+        case "NoSuchKey" | "PreconditionFailed":
             return ConnectionFailed(_("The object is no longer there, or it was changed."), "", code)
         case "RequestTimeTooSkewed" | "RequestExpired":
             text = _("The clock of this console and that of the server differ too much. Tell an operator.")
@@ -252,7 +254,9 @@ def _said(connection: Connection, bucket: str, error: ClientError) -> Connection
             text = _("The bucket lies in another region, or the server sends us on to another address.")
             return ConnectionFailed(text, "region", code)
     if not answered.get("Message") or code.isdecimal():
-        text = _not_s3() if code.startswith("4") else _("The server failed to answer (%(code)s).") % params
+        text = _("The server failed to answer (%(code)s), or it does not speak S3.") % params
+        if code.startswith("4"):
+            text = _not_s3()
         return ConnectionFailed(text, "endpoint", code)
     text = _("The server refused (%(code)s): %(message)s") % (
         params | {"message": str(answered["Message"])[:200]}

@@ -27,7 +27,9 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from datasets.models import Dataset, DatasetVersion, VersionState
+from datasets import locations, objects
+from datasets.connections import ConnectionFailed
+from datasets.models import Dataset, DatasetVersion, Location, VersionState
 from datasets.problems import Problem, error_count
 from datasets.results import Result
 
@@ -69,8 +71,15 @@ def run_import(version_id: int) -> bool:
         ):
             report = partial(_report, version)
             result = Result(version, file, Path(directory), _fixed_row_type(version), report)
-            result.read()
-            _publish(version, result)
+            place = None
+            try:
+                result.report = objects.fetch(version, report)
+                place = locations.begin(version, result)
+                result.read()
+                locations.check_kind(place, result)
+            except ConnectionFailed as failed:
+                result.refuse("connection_failed", {"reason": str(failed)})
+            _publish(version, result, place)
     except _ClaimLost:
         logger.info("import of %s: another worker has it", version.uid)
         return False
@@ -140,16 +149,17 @@ def _heartbeat(version: DatasetVersion) -> Iterator[None]:
         thread.join()
 
 
-def _publish(version: DatasetVersion, result: Result) -> None:
+def _publish(version: DatasetVersion, result: Result, place: Location | None) -> None:
     """Stores the rows and makes the result visible; raises _ClaimLost."""
     path = ""
-    if result.rows:
+    if result.rows and place is None:
         result.file.seek(0)
         wanted = f"datasets/{version.uid}/rows-{version.import_attempt}.jsonl"
         path = default_storage.save(wanted, File(result.file))
     try:
         with transaction.atomic():
             _end(version, result, path)
+            locations.settle(version, place)
     except _ClaimLost:
         if path:
             default_storage.delete(path)

@@ -242,6 +242,21 @@ KINDS: dict[str, Kind] = {
         _("Somebody cancelled the import. The files are still here: import them again, or upload others."),
         spoils_file=True,
     ),
+    "connection_failed": Kind(
+        _("Object storage"),
+        _("The object storage did not give the data: %(reason)s"),
+        spoils_file=True,
+    ),
+    "place_empty": Kind(
+        _("No data"),
+        _("There are no .jsonl files in the folder %(folder)s/ any more."),
+        spoils_file=True,
+    ),
+    "place_of_pictures": Kind(
+        _("Pictures"),
+        _("Only texts are used in place. Import data with pictures instead."),
+        spoils_file=True,
+    ),
     # The record.
     "wrong_type": Kind(_("Wrong kind of value"), _("Expected %(expected)s, found %(found)s."), ERROR),
     "missing": Kind(_("Field missing"), _("The field is missing.")),

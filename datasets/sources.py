@@ -8,7 +8,7 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -73,10 +73,14 @@ class DataFile:
             size = file.seek(0, 2)
             yield _items(self.name, file, size, shortcut), self.share / max(1, size)
 
+    def raw(self) -> AbstractContextManager[IO[bytes]]:
+        """Opens it as it is; raises FileNotFoundError."""
+        return _open(self.path)
+
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
         """Opens it, a text in UTF-8; raises Refused for what is no text, or one in another encoding."""
-        with _open(self.path) as file:
+        with self.raw() as file:
             start = file.read(HEAD_BYTES)
             suffix = suffix_of(self.name)
             _check_signature(suffix, start)

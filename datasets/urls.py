@@ -2,13 +2,21 @@
 
 from django.urls import path
 
-from datasets.views import files, lists, rows, statistics, uploads, versions
+from datasets.views import connections, files, lists, rows, statistics, uploads, versions
 
 app_name = "datasets"
 urlpatterns = [
     path("", lists.dataset_list, name="list"),
     path("new/", lists.create, name="create"),
     path("sample/", lists.create_from_sample, name="sample"),
+    path("connections/", connections.connection_list, name="connections"),
+    path("connections/new/", connections.create_connection, name="new_connection"),
+    path("connections/choose/", connections.choose, name="choose_connection"),
+    path("connections/<slug:uid>/", connections.edit_connection, name="connection"),
+    path("connections/<slug:uid>/delete/", connections.delete_connection, name="delete_connection"),
+    path("connections/<slug:uid>/browse/", connections.browse, name="browse"),
+    path("connections/<slug:uid>/import/", connections.import_objects, name="import_objects"),
+    path("connections/<slug:uid>/use/", connections.use_in_place, name="use_in_place"),
     path("versions/<slug:uid>/", versions.version_page, name="version"),
     path("versions/<slug:uid>/rows/", rows.rows_page, name="rows"),
     path("versions/<slug:uid>/statistics/", statistics.statistics_page, name="statistics"),
@@ -25,6 +33,7 @@ urlpatterns = [
     path("versions/<slug:uid>/cancel/", uploads.cancel, name="cancel"),
     path("versions/<slug:uid>/accept/", versions.accept, name="accept"),
     path("versions/<slug:uid>/retry/", versions.retry, name="retry"),
+    path("versions/<slug:uid>/count-again/", connections.count_again, name="count_again"),
     path("versions/<slug:uid>/convert/", versions.convert, name="convert"),
     path("versions/<slug:uid>/images/<str:name>", files.picture, name="picture"),
     path("versions/<slug:uid>/thumbnails/<str:name>", files.picture_thumbnail, name="thumbnail"),
