@@ -6,12 +6,18 @@ in the language of that person.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, TypedDict
 
+import msgspec
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+
+from datasets.storage import lines
+
+if TYPE_CHECKING:
+    from datasets.models import DatasetVersion
 
 ERROR: Final = "error"
 WARNING: Final = "warning"
@@ -33,6 +39,8 @@ class Problem(TypedDict):
     kind: str
     params: dict[str, Any]
     excerpt: str
+    # Of an error, in the file of all problems only: the text of the record, unless it is very long.
+    record: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -407,6 +415,15 @@ def message(problem: Problem) -> str:
         if params.get(name) in words:
             params[name] = words[params[name]]
     return str(KINDS[problem["kind"]].message) % params
+
+
+def every(version: DatasetVersion) -> Iterator[Problem]:
+    """All problems of a version, as far as they were kept; raises FileNotFoundError if the storage lost them."""
+    if version.problems_path:
+        for line in lines(version.problems_path):
+            yield msgspec.json.decode(line)
+    else:
+        yield from version.problems
 
 
 def excerpt(text: str) -> str:

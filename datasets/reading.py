@@ -180,6 +180,11 @@ def _line_record(raw: bytes, number: int, end: int) -> Record | Unreadable:
         return Unreadable(*_refusal(error, number, None, end, text))
 
 
+def single(text: str) -> Record | Unreadable:
+    """Reads one record by itself; it may take several lines."""
+    return _line_record(text.encode("utf-8", "replace"), 1, 0)
+
+
 def _refusal(
     error: ValueError | RecursionError, line: int, row: int | None, end: int, text: str
 ) -> tuple[str, int, int | None, int, str, dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Addresses of the datasets."""
 
-from django.urls import path
+from django.urls import path, re_path
 
-from datasets.views import connections, files, lists, rows, statistics, uploads, versions
+from datasets.views import connections, files, lists, problems, rows, statistics, uploads, versions
 
 app_name = "datasets"
 urlpatterns = [
@@ -31,6 +31,13 @@ urlpatterns = [
         name="discard_upload",
     ),
     path("versions/<slug:uid>/cancel/", uploads.cancel, name="cancel"),
+    path("versions/<slug:uid>/problems/", problems.problems_page, name="problems"),
+    re_path(
+        r"^versions/(?P<uid>[\w-]+)/problems\.(?P<ending>jsonl|csv)$",
+        problems.problems_download,
+        name="problems_download",
+    ),
+    path("versions/<slug:uid>/problems/<slug:key>/", problems.mend, name="mend"),
     path("versions/<slug:uid>/accept/", versions.accept, name="accept"),
     path("versions/<slug:uid>/retry/", versions.retry, name="retry"),
     path("versions/<slug:uid>/count-again/", connections.count_again, name="count_again"),

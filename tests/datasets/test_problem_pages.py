@@ -1,0 +1,109 @@
+"""The page of an import's problems, and all of them to take away."""
+
+import csv
+import io
+import json
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.urls import reverse
+
+from datasets.models import DatasetVersion
+
+ROW = '{"prompt": "p", "response": "r"}'
+
+
+@pytest.fixture
+def failed(imported) -> DatasetVersion:
+    """V1 with twelve errors of one kind, one of another and a warning."""
+    return imported({"a.jsonl": "\n".join([ROW, ROW, *["{}"] * 12, "{"]).encode()})
+
+
+def address(version: DatasetVersion) -> str:
+    return reverse("datasets:problems", args=[version.uid])
+
+
+def download(client, version: DatasetVersion, ending: str):
+    return client.get(reverse("datasets:problems_download", args=[version.uid, ending]))
+
+
+def body(answer) -> str:
+    return b"".join(answer.streaming_content).decode()
+
+
+def test_it_lists_all_that_was_kept_errors_apart_from_warnings(client_of, alice, failed) -> None:
+    page = client_of(alice).get(address(failed)).content.decode()
+    assert page.count("a.jsonl:") >= 14
+    assert (
+        page.index("Errors:")
+        < page.index("Invalid JSON")
+        < page.index("Warnings:")
+        < page.index("Duplicate row")
+    )
+
+
+def test_the_overview_leads_there(client_of, alice, failed) -> None:
+    page = client_of(alice).get(reverse("datasets:version", args=[failed.uid])).content.decode()
+    assert address(failed) in page
+
+
+def test_a_viewer_reads_and_downloads_but_is_offered_no_mending(client_of, bob, failed) -> None:
+    page = client_of(bob).get(address(failed)).content.decode()
+    assert page.count(f'href="{address(failed)}') == 0
+    assert download(client_of(bob), failed, "csv").status_code == 200
+
+
+def test_a_member_is_offered_mending_for_each_bad_record(client_of, alice, failed) -> None:
+    page = client_of(alice).get(address(failed)).content.decode()
+    assert page.count(f'href="{address(failed)}') == 13
+
+
+def test_json_lines_have_everything(client_of, alice, failed) -> None:
+    told = [json.loads(line) for line in body(download(client_of(alice), failed, "jsonl")).splitlines()]
+    assert len(told) == failed.problem_count == 14
+    assert (told[1]["line"], told[1]["kind"], told[1]["level"]) == (3, "missing", "error")
+    assert told[1]["message"] == "The field is missing."
+
+
+def test_csv_has_a_line_for_each(client_of, alice, failed) -> None:
+    answer = download(client_of(alice), failed, "csv")
+    assert 'filename="Greetings-V1-problems.csv"' in answer["Content-Disposition"]
+    rows = list(csv.DictReader(io.StringIO(body(answer).removeprefix("\ufeff"))))
+    assert len(rows) == 14
+    assert (rows[1]["file"], rows[1]["line"], rows[1]["level"]) == ("a.jsonl", "3", "error")
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_csv_runs_no_formula(client_of, alice, failed, start: str) -> None:
+    DatasetVersion.objects.update(problems=[failed.problems[0] | {"excerpt": start, "file": start}])
+    row = next(
+        csv.DictReader(
+            io.StringIO(body(download(client_of(alice), failed, "csv")).removeprefix("\ufeff"), newline="")
+        )
+    )
+    assert (row["excerpt"], row["file"]) == (f"'{start}", f"'{start}")
+
+
+def test_all_problems_come_from_the_storage(client_of, alice, failed) -> None:
+    lines = "".join(json.dumps(failed.problems[1] | {"record": "{}"}) + "\n" for _number in range(3000))
+    path = default_storage.save("datasets/x/problems-1.jsonl", ContentFile(lines.encode()))
+    DatasetVersion.objects.update(problems_path=path)
+    told = body(download(client_of(alice), failed, "jsonl")).splitlines()
+    assert (len(told), json.loads(told[0])["record"]) == (3000, "{}")
+
+
+def test_lost_problems_are_404(client_of, alice, failed) -> None:
+    DatasetVersion.objects.update(problems_path="datasets/x/gone.jsonl")
+    assert download(client_of(alice), failed, "csv").status_code == 404
+    assert client_of(alice).get(address(failed)).status_code == 200
+
+
+def test_strangers_and_other_methods(client_of, alice, charlie, failed) -> None:
+    assert client_of(charlie).get(address(failed)).status_code == 404
+    assert download(client_of(charlie), failed, "csv").status_code == 404
+    assert client_of(alice).post(address(failed)).status_code == 405
+
+
+def test_a_version_without_problems_says_so(client_of, alice, version) -> None:
+    assert b"No problems were found." in client_of(alice).get(address(version)).content
