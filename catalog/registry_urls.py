@@ -8,6 +8,9 @@ app_name = "models"
 urlpatterns = [
     path("", registry_views.model_list, name="list"),
     path("<str:uid>/", registry_views.model_detail, name="detail"),
+    path("<str:uid>/delete/", registry_views.delete_model, name="delete"),
     path("versions/<str:uid>/", registry_views.version_detail, name="version"),
+    path("versions/<str:uid>/archive/", registry_views.version_archive, name="archive"),
+    path("versions/<str:uid>/delete/", registry_views.delete_version, name="delete_version"),
     path("versions/<str:uid>/files/<path:name>", registry_views.version_file, name="file"),
 ]

@@ -2,22 +2,28 @@
 
 from pathlib import PurePosixPath
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
 from django.db.models import Count
-from django.http import FileResponse, Http404, HttpResponse
-from django.shortcuts import render
+from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
+from catalog import deletion
+from catalog.archive import archive, folder_name
 from catalog.models import Model, ModelType, ModelVersion
 from catalog.models.registry import ModelVersionState
-from console.access import current_workspace, get_visible
+from console.access import current_workspace, get_visible, get_writable, may_write
+from console.deletion import NotDeletable
 from console.htmx import HtmxHttpRequest, wants_fragment
 
 PAGE_SIZE = 20
+MOST_CARD_BYTES = 64 * 1024
 
 
 @require_GET
@@ -61,6 +67,7 @@ def model_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     context = {
         "model": model,
         "versions": list(versions),
+        "may_write": may_write(request, model.workspace_id),
         "is_publishing": model.versions.filter(state=ModelVersionState.CREATING).exists(),
         "nav": "models",
     }
@@ -81,6 +88,8 @@ def version_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         "metrics": {key: value for key, value in version.metrics.items() if isinstance(value, int | float)},
         "is_adapter": any(item["name"] == "adapter_config.json" for item in version.files),
         "directory": _local_directory(version),
+        "card": _model_card(version),
+        "may_write": may_write(request, version.model.workspace_id),
         "nav": "models",
     }
     return render(request, "models/version.html", context)
@@ -99,6 +108,64 @@ def version_file(request: HtmxHttpRequest, uid: str, name: str) -> FileResponse:
     except FileNotFoundError:
         raise Http404(_("This file is no longer in the storage.")) from None
     return FileResponse(file, as_attachment=True, filename=PurePosixPath(name).name)
+
+
+@require_GET
+@login_required
+def version_archive(request: HtmxHttpRequest, uid: str) -> StreamingHttpResponse:
+    """All files of a version as one .zip."""
+    found = ModelVersion.objects.select_related("model").filter(state=ModelVersionState.READY)
+    version = get_visible(found, request.user, "model__workspace", uid=uid)
+    content = archive(version)
+    name = f"{folder_name(version)}.zip"
+    response = StreamingHttpResponse(content, content_type="application/zip")
+    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or ""
+    response["Content-Length"] = str(len(content))
+    return response
+
+
+@require_POST
+@login_required
+def delete_version(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Deletes a version and leads to its model, or to the list if it was the last one."""
+    versions = ModelVersion.objects.select_related("model__workspace", "base_model")
+    version = get_writable(versions, request.user, "model__workspace", uid=uid)
+    try:
+        deletion.delete_version(version, request.user)
+    except NotDeletable as reason:
+        messages.error(request, str(reason))
+        return redirect("models:version", uid=uid)
+    messages.success(request, _("%(version)s was deleted.") % {"version": version})
+    if Model.objects.filter(pk=version.model_id).exists():
+        return redirect("models:detail", uid=version.model.uid)
+    return redirect("models:list")
+
+
+@require_POST
+@login_required
+def delete_model(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Deletes a model with all of its versions and leads to the list."""
+    model = get_writable(Model.objects.select_related("workspace"), request.user, uid=uid)
+    try:
+        deletion.delete_model(model, request.user)
+    except NotDeletable as reason:
+        messages.error(request, str(reason))
+        return redirect("models:detail", uid=uid)
+    messages.success(request, _("%(model)s was deleted.") % {"model": model.name})
+    return redirect("models:list")
+
+
+def _model_card(version: ModelVersion) -> str:
+    """The text of the version's README.md, without the head that is for hubs; empty if there is none."""
+    if not any(item["name"] == "README.md" and item["size"] <= MOST_CARD_BYTES for item in version.files):
+        return ""
+    try:
+        with default_storage.open(f"{version.path}/README.md") as file:
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    _head, separator, rest = text.removeprefix("---\n").partition("\n---\n")
+    return (rest if separator and text.startswith("---\n") else text).strip()
 
 
 def _local_directory(version: ModelVersion) -> str:

@@ -1,6 +1,8 @@
 """我的模型: who sees which models, what a version says, and its files."""
 
 import hashlib
+from io import BytesIO
+from zipfile import ZipFile
 
 import pytest
 from django.core.files.base import ContentFile
@@ -181,3 +183,48 @@ def test_operators_see_models_and_change_nothing(operator, model, make_version):
 )
 def test_measured_numbers_read_as_numbers(value, shown):
     assert metric(value) == shown
+
+
+def test_all_files_as_one_archive(client_of, alice, bob, charlie, make_version):
+    version = make_version("config.json", "merged/model.safetensors")
+    url = reverse("models:archive", args=[version.uid])
+    response = client_of(bob).get(url)
+    content = b"".join(response.streaming_content)
+    assert int(response["Content-Length"]) == len(content)
+    assert 'filename="kefu-V1.zip"' in response["Content-Disposition"]
+    with ZipFile(BytesIO(content)) as archive:
+        assert archive.namelist() == ["kefu-V1/config.json", "kefu-V1/merged/model.safetensors"]
+        assert archive.read("kefu-V1/config.json") == WEIGHTS
+        assert archive.testzip() is None
+    assert client_of(charlie).get(url).status_code == 404
+    assert client_of(alice).post(url).status_code == 405
+
+
+def test_the_model_card_is_shown_without_its_head(client_of, alice, make_version):
+    version = make_version()
+    text = b"---\nlicense: apache-2.0\n---\n# kefu\n<script>alert(1)</script>"
+    default_storage.save(f"{version.path}/README.md", ContentFile(text))
+    ModelVersion.objects.filter(pk=version.pk).update(
+        files=[{"name": "README.md", "size": 60, "sha256": "-"}]
+    )
+    page = client_of(alice).get(reverse("models:version", args=[version.uid]))
+    assert page.context["card"] == "# kefu\n<script>alert(1)</script>"
+    assert "<script>alert" not in page.text
+
+
+def test_deleting_is_for_those_who_may_write(client_of, alice, bob, charlie, make_version, model):
+    first, last = make_version("a.json"), make_version("a.json")
+    url = reverse("models:delete_version", args=[first.uid])
+    assert [client_of(person).post(url).status_code for person in (bob, charlie)] == [403, 404]
+    assert client_of(alice).get(url).status_code == 405
+    assert client_of(alice).post(url).url == reverse("models:detail", args=[model.uid])
+    assert list(model.versions.all()) == [last]
+    assert client_of(alice).post(reverse("models:delete", args=[model.uid])).url == LIST
+    assert not Model.objects.filter(pk=model.pk).exists()
+
+
+def test_a_version_that_is_being_published_stays(client_of, alice, make_version):
+    version = make_version(state=ModelVersionState.CREATING)
+    page = client_of(alice).post(reverse("models:delete_version", args=[version.uid]), follow=True)
+    assert "is being published" in page.text
+    assert ModelVersion.objects.filter(pk=version.pk).exists()
