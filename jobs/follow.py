@@ -14,10 +14,10 @@ import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from jobs import launch, lifecycle, progress
+from jobs import launch, lifecycle, progress, warm
 from jobs.lifecycle import LeaseLost
 from jobs.models import Run, RunState
-from jobs.run_data import mix_report
+from jobs.run_data import DataUnavailable, mix_report
 from jobs.training.events import FILE_NAME, Event, read_events
 from jobs.weights import WeightsUnavailable
 
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # A page shows what happened within two seconds; the rest is the page's own poll.
 POLL_SECONDS = 0.5
+# Before the first step, which people wait for.
+FIRST_POLL_SECONDS = 0.1
 # Set when this worker is told to end: its trainers save and their runs go back to the queue.
 shutting_down = threading.Event()
 
@@ -36,7 +38,7 @@ def carry_out(run: Run) -> None:
             _Follower(run, lost).follow()
         except LeaseLost:
             logger.warning("%s was taken over by another worker", run.uid)
-        except WeightsUnavailable as problem:
+        except (WeightsUnavailable, DataUnavailable) as problem:
             failure = {"code": problem.code, "params": problem.params, "message": problem.message}
             lifecycle.finish(run, RunState.FAILED, failure)
         except (OperationalError, InterfaceError):
@@ -86,7 +88,7 @@ class _Follower:
             current.summary = {**current.summary, **mix_report(directory)}
             current.save(update_fields=["attempt", "phase", "summary"])
         self.run.attempt += 1
-        self.process = launch.start_trainer(directory)
+        self.process = warm.take(directory) or launch.start_trainer(directory)
 
     def _is_alive(self) -> bool:
         if self.terminal is not None and self.process is None:
@@ -103,7 +105,7 @@ class _Follower:
             time.sleep(POLL_SECONDS)
             return
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(POLL_SECONDS)
+            self.process.wait(POLL_SECONDS if self.run.step else FIRST_POLL_SECONDS)
 
     def _read_events(self) -> None:
         """Stores what is new; a database that is away for a moment is asked again at the next look."""

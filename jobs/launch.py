@@ -20,10 +20,12 @@ from catalog.models import OfferedHyperparameter
 from jobs.models import Run
 from jobs.run_data import write_data
 from jobs.run_files import LOG_NAME, result_directory, run_directory
-from jobs.training.spec import FILE_NAME, LOCK_NAME, Base, Data, Setting, Spec, write_spec
+from jobs.training.spec import FILE_NAME, LOCK_NAME, PID_NAME, Base, Data, Setting, Spec, write_spec
 from jobs.training.trainers import TRAINERS
 from jobs.weights import WeightsUnavailable, local_weights
 
+# The argument that makes a trainer wait for its run (jobs/warm.py).
+WARM = "--warm"
 PRIVATE = re.compile(
     r"^(DJANGO|DATABASE|REDIS|STORAGE|CELERY|AWS|EMAIL)_|SECRET|PASSWORD|CREDENTIAL|TOKEN(?!IZERS)|_KEY$"
 )
@@ -96,6 +98,8 @@ def trainer_environment() -> dict[str, str]:
     no secret and no address that may hold one."""
     environment = {name: value for name, value in os.environ.items() if not PRIVATE.search(name)}
     environment["PYTHONUNBUFFERED"] = "1"
+    if settings.TRAINER_THREADS:
+        environment["OMP_NUM_THREADS"] = str(settings.TRAINER_THREADS)  # read when torch is loaded
     return environment
 
 
@@ -130,10 +134,21 @@ def is_training(directory: Path) -> bool:
 
 
 def find_trainer_processes(directory: Path) -> list[psutil.Process]:
-    """The trainer processes of a run directory on this machine, found by their command line."""
+    """The trainer processes of a run directory on this machine: by their command line, or, for one that had been
+    waiting for a run, by the number that it wrote into the directory."""
     command = ["-m", "jobs.training", str(directory)]
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if (process.info["cmdline"] or [])[1:4] == command
+        if (process.info["cmdline"] or [])[1:4] == command or _was_warm(process, directory)
     ]
+
+
+def _was_warm(process: psutil.Process, directory: Path) -> bool:
+    if (process.info["cmdline"] or [])[1:4] != ["-m", "jobs.training", WARM]:
+        return False
+    path = directory / PID_NAME
+    try:
+        return path.read_text() == f"{process.pid}\n" and process.create_time() < path.stat().st_mtime
+    except (OSError, psutil.NoSuchProcess):
+        return False

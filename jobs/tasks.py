@@ -10,7 +10,7 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from django.conf import settings
 
 from console.celery import app
-from jobs import follow, lifecycle, publishing, queueing
+from jobs import follow, lifecycle, publishing, queueing, warm
 
 logger = logging.getLogger(__name__)
 # The queues that this worker serves (its option -Q); empty in a process that is no worker.
@@ -31,6 +31,7 @@ def run_training() -> None:
             publishing.publish(run_id)
         run = lifecycle.claim_next(lifecycle.follower_name(), served)
         if run is None:
+            warm.keep_ready()  # there is nothing to do, and the next run starts the sooner
             return
         follow.carry_out(run)
 
@@ -64,3 +65,4 @@ def look_for_work(sender: object = None, **kwargs: object) -> None:
 def save_and_release(sender: object = None, **kwargs: object) -> None:
     """A worker that is told to end has its trainers save, and puts their runs back into the queue."""
     follow.shutting_down.set()
+    warm.let_go()

@@ -30,6 +30,7 @@ def environment(**extra: str) -> dict[str, str]:
         "RUNS_DIR": str(settings.RUNS_DIR),
         "WEIGHTS_DIR": str(settings.WEIGHTS_DIR),
         "LEASE_SECONDS": "5",
+        "TRAINER_WARM": "0",
         **extra,
     }
 

@@ -1,5 +1,6 @@
 """`python -m jobs.training RUN_DIR [RUN_DIR …]`: train, one run directory after the other.
 `python -m jobs.training --merge RUN_DIR TARGET`: merge the adapter of a finished run into its base model.
+`python -m jobs.training --warm RUNS_DIR`: load the libraries, then wait for one run (see warm.py).
 
 Exit codes: 0 done, stopped, or done before; 1 failed (the event `failed` says why); 75 another process holds
 the directory.
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout  # noqa: E402
 
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, step_of  # noqa: E402
 from jobs.training.events import FILE_NAME, EventWriter, TrainingFailure, read_events  # noqa: E402
-from jobs.training.spec import LOCK_NAME, Spec, read_spec  # noqa: E402
+from jobs.training.spec import LOCK_NAME, PID_NAME, Spec, read_spec  # noqa: E402
 from jobs.training.stopping import Stop, StopRequestedError  # noqa: E402
 from jobs.training.trainers import find_trainer  # noqa: E402
 
@@ -36,6 +37,14 @@ def main(arguments: list[str]) -> int:
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "true"}
     if arguments[:1] == ["--merge"] and len(arguments) == 3:
         return _merge(Path(arguments[1]), Path(arguments[2]))
+    if arguments[:1] == ["--warm"]:
+        _quieten()
+        from jobs.training.warm import wait_for_run
+
+        run_dir = wait_for_run()
+        if run_dir is None:
+            return 0
+        arguments = [str(run_dir)]
     if not arguments or arguments[0].startswith("-"):
         print(__doc__)
         return 2
@@ -45,11 +54,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _merge(run_dir: Path, target: Path) -> int:
-    warnings.simplefilter("ignore", FutureWarning)
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    _quieten()
     from jobs.training.merging import merge
 
     try:
@@ -71,6 +76,7 @@ def run(run_dir: Path, stop: Stop) -> int:
         return FAILED
     try:
         with FileLock(run_dir / LOCK_NAME, timeout=2):
+            (run_dir / PID_NAME).write_text(f"{os.getpid()}\n")
             return _run_locked(run_dir, stop)
     except Timeout:
         print(f"Another process is training in {run_dir}.", file=sys.stderr)
@@ -110,7 +116,18 @@ def _train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     if spec.threads:
         os.environ["OMP_NUM_THREADS"] = str(spec.threads)  # read once, when torch is loaded
     began = time.monotonic()
-    warnings.simplefilter("ignore", FutureWarning)  # the libraries' notes to each other
+    _quieten()
+    trainer = find_trainer(spec.trainer)
+    assert trainer is not None  # read_spec has checked it
+    module = importlib.import_module(f"jobs.training.{trainer.module}")
+    print(f"libraries loaded in {time.monotonic() - began:.1f} s", flush=True)
+    stop.check()
+    module.train(spec, run_dir, events, stop)
+
+
+def _quieten() -> None:
+    """Without the libraries' notes to each other and their progress bars."""
+    warnings.simplefilter("ignore", FutureWarning)
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -118,12 +135,6 @@ def _train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     import datasets
 
     datasets.disable_progress_bars()  # type: ignore[attr-defined]  # the library, not the app
-    trainer = find_trainer(spec.trainer)
-    assert trainer is not None  # read_spec has checked it
-    module = importlib.import_module(f"jobs.training.{trainer.module}")
-    print(f"libraries loaded in {time.monotonic() - began:.1f} s", flush=True)
-    stop.check()
-    module.train(spec, run_dir, events, stop)
 
 
 def explain(error: Exception) -> TrainingFailure:

@@ -15,6 +15,7 @@ from jobs.training.trainers import find_trainer
 
 FILE_NAME = "spec.json"
 LOCK_NAME = "trainer.lock"  # held by whoever trains; others may hold it for a moment to look
+PID_NAME = "trainer.pid"  # the process that last got the lock to train
 
 Value = int | float | str | list[str]
 Origin = Literal["offer", "user", "base_run", "trainer"]

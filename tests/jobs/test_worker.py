@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import psutil
 import pytest
+from django.conf import settings
 
 from catalog.models import BaseModel, Offer
 from catalog.models.registry import ModelVersionState
@@ -172,3 +174,38 @@ def test_a_run_is_taken_by_a_worker_of_its_pool_only(start_worker, submit_run):
     worker = start_worker(queues="elsewhere")
     wait_for(lambda: state_of(run) == RunState.RUNNING)
     assert f"|{worker.process.pid}|" in run.follower
+
+
+def warm_processes():
+    """The trainers of this test's runs directory that wait for a run or were warm before they got one."""
+    own = ["-m", "jobs.training", launch.WARM, str(settings.RUNS_DIR)]
+    return [
+        process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [])[1:5] == own
+    ]
+
+
+def test_a_warm_trainer_takes_one_run_outlives_its_worker_and_can_be_stopped(
+    start_worker, submit_run, alice, tmp_path
+):
+    worker = start_worker(TRAINER_WARM="1")
+    wait_for(lambda: "libraries loaded in" in (tmp_path / "worker.log").read_text(), 60)
+    (warm,) = warm_processes()
+    run = submit_run("LoRA", epoch=400)
+    wait_for(lambda: state_of(run) and run.step >= 3)
+    directory = launch.run_directory(run)
+    assert launch.find_trainer_processes(directory) == [warm] and os.getpgid(warm.pid) == warm.pid
+    assert not {"DATABASE_URL", "REDIS_URL", "SECRET_KEY"} & set(warm.environ())
+    assert "attempt 1: LoRA" in (directory / "train.log").read_text()
+    worker.kill()
+    start_worker()  # without a warm trainer of its own: it finds the one that trains
+    lifecycle.request_stop(run, alice)
+    wait_for(lambda: state_of(run) == RunState.STOPPED, 30)
+    assert run.attempt == 1 and run.checkpoints.exists()
+    wait_for(lambda: not warm_processes(), 10)
+
+
+def test_a_warm_trainer_that_is_not_needed_ends_with_its_worker(start_worker):
+    worker = start_worker(TRAINER_WARM="1")
+    wait_for(warm_processes, 30)
+    worker.kill()
+    wait_for(lambda: not warm_processes(), 30)

@@ -1,0 +1,54 @@
+"""`python -m jobs.training --warm RUNS_DIR`: a process that has loaded the libraries and waits for one run.
+
+It reads one line of JSON from its standard input: {"run_dir": …}. Then it is the trainer of that directory like one
+that was started for it: its output goes to train.log, and it ends with the run. When the input is closed first (its
+worker is gone, or needs it no more), it ends at once.
+"""
+
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+MODULES = ("jobs.training.text", "jobs.training.vision", "transformers.models.llama.modeling_llama")
+
+
+def wait_for_run() -> Path | None:
+    """Load the libraries and wait; None when nobody will come."""
+    began = time.monotonic()
+    for name in MODULES:
+        importlib.import_module(name)
+    # What is there now stays for good: a collection need not look at it (0.2 s for the libraries' objects).
+    gc.collect()
+    gc.freeze()
+    print(
+        f"warm trainer {os.getpid()}: libraries loaded in {time.monotonic() - began:.1f} s, {_megabytes()} MB",
+        file=sys.stderr,
+        flush=True,
+    )
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        return None
+    order = json.loads(line)
+    _redirect(Path(order["log"]))
+    return Path(order["run_dir"])
+
+
+def _redirect(log: Path) -> None:
+    """Output to the log, nothing to read any more: what a trainer has that was started for its run."""
+    target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, number in ((nothing, 0), (target, 1), (target, 2)):
+        os.dup2(source, number)
+    os.close(nothing)
+    os.close(target)
+
+
+def _megabytes() -> int:
+    """Resident memory of this process."""
+    import psutil
+
+    return psutil.Process().memory_info().rss // 1_000_000
