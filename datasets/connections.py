@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from datasets.endpoints import EndpointRefused, InnerAddress, check_endpoint, gu
 from datasets.models import Connection
 
 PAGE_OBJECTS = 100
+_sessions = threading.local()
 # AWS's own, where no region is given.
 DEFAULT_REGION = "us-east-1"
 
@@ -104,7 +106,7 @@ def client_of(connection: Connection, *, is_waited_for: bool = False) -> Any:
         text = _("The secret key cannot be read any more, because SECRET_KEY was changed. Type it again.")
         raise ConnectionFailed(text, "secret", "secret_lost") from error
     try:
-        client = boto3.session.Session().client(
+        client = _session().client(
             "s3",
             endpoint_url=connection.endpoint or None,
             region_name=connection.region or DEFAULT_REGION,
@@ -126,6 +128,14 @@ def client_of(connection: Connection, *, is_waited_for: bool = False) -> Any:
         raise ConnectionFailed(text, "endpoint", "invalid") from error
     guard(client)
     return client
+
+
+def _session() -> boto3.session.Session:
+    """This thread's: a session reads its descriptions of services from disk only once, but is not shared."""
+    if not hasattr(_sessions, "s3"):
+        _sessions.s3 = boto3.session.Session()
+    session: boto3.session.Session = _sessions.s3
+    return session
 
 
 @contextmanager

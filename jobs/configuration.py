@@ -20,7 +20,7 @@ from console.models import User, Workspace
 from datasets.mixing import TEST_ROWS, Source
 from datasets.models import DatasetVersion, SharedData
 from jobs import incremental, lifecycle
-from jobs.data_checks import check_data
+from jobs.data_checks import check_data, check_places
 from jobs.data_rules import CORPUS_RATIO_DEFAULT, DATA_RULES
 from jobs.estimate import estimate
 from jobs.mix import mix
@@ -179,6 +179,8 @@ def submit(workspace: Workspace, user: User, configuration: Configuration) -> Ru
 
     Raises ConfigurationRefused with every problem found.
     """
+    if changed := check_places(configuration):
+        raise ConfigurationRefused(changed)
     with transaction.atomic():
         if configuration.job is not None:
             # One new run of a job at a time: version numbers and the rule about active runs hold under load.

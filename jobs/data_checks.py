@@ -10,6 +10,8 @@ from django.utils.translation import ngettext
 
 from catalog.values import format_number
 from console.models import Workspace
+from datasets.connections import ConnectionFailed
+from datasets.locations import DataChanged, require_unchanged
 from datasets.models import DatasetVersion, RowType, SharedData, SharedKind, VersionState
 from jobs.data_rules import CORPUS_RATIO_RANGE, DATA_RULES, SAMPLING_RATE_RANGE, DataRules
 from jobs.mix import counted_rows, mix
@@ -63,6 +65,27 @@ def _check_sources(
             found[f"rate-{source.version.uid}"].append(_("This job type takes every image once."))
         if problem := version_problem(workspace, rules, source.version):
             found["sources"].append(problem)
+
+
+def check_places(configuration: Configuration) -> dict[str, list[str]]:
+    """Asks the buckets whether data in place are still those that were counted; by field, as `problems`. Only where
+    a run is submitted: it takes a request or more for each place."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    asked = [("sources", source.version) for source in configuration.sources]
+    if configuration.test_version:
+        asked.append(("test_source", configuration.test_version))
+    if configuration.corpus:
+        asked.append(("corpus", configuration.corpus.version))
+    for field, version in asked:
+        try:
+            require_unchanged(version, is_waited_for=True)
+        except DataChanged as changed:
+            advice = _("Count them again on the page of the version, and choose the new one.")
+            found[field].append(f"{changed} {advice}")
+        except ConnectionFailed as failed:
+            text = _("The data of %(version)s cannot be reached: %(reason)s")
+            found[field].append(text % {"version": version, "reason": failed})
+    return dict(found)
 
 
 def _check_test_set(

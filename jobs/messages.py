@@ -43,6 +43,13 @@ FAILURES: Texts = {
     "data_missing": _(
         "The training data of this run are no longer on the disk (%(path)s). Start a new run on this dataset."
     ),
+    "data_changed": _(
+        "The data of %(version)s have changed in the bucket since they were counted. "
+        "Count them again and start a new run on the new version."
+    ),
+    "data_unreachable": _(
+        "The data could not be read from the object storage: %(reason)s Start a new run when it can be reached."
+    ),
     "data_row_invalid": _(
         "%(file)s, line %(line)s is not a usable conversation: %(reason)s. "
         "Correct it in a new version of the dataset."

@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import msgspec
 
+from datasets.connections import ConnectionFailed
+from datasets.locations import DataChanged, require_unchanged
 from datasets.mixing import TEST_ROWS, corpus_rows, digest, draw, hold_out, mixed_rows, plan
 from datasets.models import DatasetVersion, RowType
 from datasets.pictures import copy_pictures
@@ -56,6 +58,14 @@ Drawn = tuple[Origin, bytes, Home]
 Pictures = defaultdict[Home, set[str]]
 
 
+class DataUnavailable(Exception):
+    """Data in place cannot be had as they were counted; `code` and `params` go into the run's failure."""
+
+    def __init__(self, code: str, message: str, **params: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.params = code, message, params
+
+
 class PictureRow(msgspec.Struct):
     """What the rows of pictures have in common."""
 
@@ -63,10 +73,37 @@ class PictureRow(msgspec.Struct):
 
 
 def write_data(run: Run, directory: Path) -> Path:
-    """Writes the run's data directory unless it is there, whole or not at all, and returns it."""
+    """Writes the run's data directory unless it is there, whole or not at all, and returns it.
+
+    Raises DataUnavailable, and FileNotFoundError where the storage has lost something.
+    """
     data = directory / "data"
     if data.exists():
         return data
+    try:
+        for version in _versions_of(run):
+            require_unchanged(version)
+        return _write_whole(run, directory, data)
+    except DataChanged as changed:
+        raise DataUnavailable(
+            "data_changed",
+            f"The data of {changed.version} have changed in the bucket since they were counted.",
+            version=str(changed.version),
+        ) from changed
+    except ConnectionFailed as failed:
+        raise DataUnavailable(
+            "data_unreachable", f"The data could not be read: {failed}", reason=str(failed)
+        ) from failed
+
+
+def _versions_of(run: Run) -> list[DatasetVersion]:
+    """The dataset versions that a run reads by itself."""
+    versions = [source.version for source in sources_of(run)]
+    versions += [run.test_version] if run.test_version else []
+    return versions + ([run.corpus.version] if run.corpus else [])
+
+
+def _write_whole(run: Run, directory: Path, data: Path) -> Path:
     unfinished = directory / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()

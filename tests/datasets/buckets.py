@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import boto3
@@ -28,6 +29,7 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
+@lru_cache(maxsize=8)
 def admin(address: str, service: str = "s3") -> Any:
     """A client that may do everything."""
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}

@@ -16,6 +16,7 @@ ROOT = Path(messages.__file__).parent
 CALLS = {
     "TrainingFailure": (0, messages.FAILURES),
     "WeightsUnavailable": (0, messages.FAILURES),
+    "DataUnavailable": (0, messages.FAILURES),
     "NotPublishable": (0, messages.PUBLICATION_NOTES),
     "warn": (0, messages.WARNINGS),
     "note": (1, messages.TIMELINE),
