@@ -17,6 +17,9 @@ class Alpaca(base.Format):
         "[question, answer]) are optional."
     )
     sample = "alpaca.json"
+    lacks = frozenset({"weights"})
+    columns = {"instruction": "", "input": "", "output": "", "system": "", "history": [[""]]}
+    cells = ("instruction", "input", "output", "system")
 
     def recognises(self, record: Any) -> bool:
         return isinstance(record, dict) and "instruction" in record and not base.has_other_data(record)
@@ -27,6 +30,20 @@ class Alpaca(base.Format):
         conversation = question(record)
         conversation.assistant(base.required(record, "output"), "output")
         return conversation.row("")
+
+    def record(self, row: base.Row) -> dict[str, Any]:
+        system, said = base.divided(row["messages"])
+        *earlier, last = base.paired(said)
+        record: dict[str, Any] = {
+            "instruction": last[0]["content"],
+            "input": "",
+            "output": last[1]["content"],
+        }
+        if system:
+            record["system"] = system
+        if earlier:
+            record["history"] = [[asked["content"], reply["content"]] for asked, reply in earlier]
+        return record
 
 
 def question(record: dict[str, Any]) -> base.Conversation:

@@ -61,6 +61,12 @@ class Format(ABC):
     row_type: ClassVar[str] = RowType.MESSAGES
     # File name within samples/: shown as help and read by the tests.
     sample: ClassVar[str]
+    # What rows may have that this format has no place for: keys of datasets.exporting.FEATURES.
+    lacks: ClassVar[frozenset[str]] = frozenset()
+    # The columns of its records in a Parquet file, as an example of each value; {}: records are lists.
+    columns: ClassVar[dict[str, Any]] = {}
+    # The columns of its CSV; (): a row does not fit into cells.
+    cells: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def recognises(self, record: Any) -> bool:
@@ -69,6 +75,18 @@ class Format(ABC):
     @abstractmethod
     def row(self, record: Any) -> Row:
         """Returns the canonical row; raises RowError."""
+
+    @abstractmethod
+    def record(self, row: Row) -> Any:
+        """Writes a canonical row down in this format: `row` reads exactly that row out of it again.
+
+        What the format `lacks` is lost; datasets/exporting.py keeps such rows out.
+        """
+
+    def flat(self, row: Row) -> dict[str, Any]:
+        """A row of one turn as a record that fits into the format's `cells`."""
+        record: dict[str, Any] = self.record(row)
+        return record
 
     def score(self, head: Sequence[Any]) -> float:
         """How sure this format is of a file, in [0, 1]: the share of its first records that it recognises."""
@@ -140,6 +158,18 @@ class Conversation:
             # Cutting a question's start or end would change what the replies answer.
             raise RowError(field, "too_many_turns", turns=replies + 1, limit=MAX_TURNS)
         return self.messages
+
+
+def divided(messages: Sequence[Message]) -> tuple[str, list[Message]]:
+    """The system text of a conversation, "" where there is none, and the messages after it."""
+    if messages and messages[0]["role"] == "system":
+        return messages[0]["content"], list(messages[1:])
+    return "", list(messages)
+
+
+def paired(messages: Sequence[Message]) -> list[tuple[Message, Message]]:
+    """Each question with its reply; a question at the end that has none is left out."""
+    return list(zip(messages[::2], messages[1::2], strict=False))
 
 
 def turns(row: Row) -> int:

@@ -19,6 +19,7 @@ class KtoTurns(base.Format):
     )
     row_type = RowType.BINARY_PREFERENCE
     sample = "kto_turns.jsonl"
+    lacks = frozenset({"weights"})
 
     def recognises(self, record: Any) -> bool:
         last = turns.last_turn(record)
@@ -32,6 +33,10 @@ class KtoTurns(base.Format):
         completion = turns.unwrapped(last[given[0]], base.join(field, given[0]))
         return {"messages": question, "completion": completion, "label": given[0] == "chosen"}
 
+    def record(self, row: base.Row) -> list[dict[str, Any]]:
+        replies = {"chosen" if row["label"] else "rejected": row["completion"]}
+        return turns.written(row["messages"], ("user", "assistant"), replies)
+
 
 class KtoLabels(base.Format):
     key = "kto"
@@ -42,6 +47,8 @@ class KtoLabels(base.Format):
     )
     row_type = RowType.BINARY_PREFERENCE
     sample = "kto.json"
+    columns = {"messages": [{"role": "", "content": "", "weight": 0}], "label": True}
+    cells = ("prompt", "completion", "label")
 
     def recognises(self, record: Any) -> bool:
         return isinstance(record, dict) and (isinstance(record.get("label"), bool) or "kto_tag" in record)
@@ -63,3 +70,14 @@ class KtoLabels(base.Format):
         question = base.Conversation()
         question.messages = said[:-1]
         return {"messages": question.question("messages"), "completion": said[-1]["content"], "label": label}
+
+    def record(self, row: base.Row) -> dict[str, Any]:
+        reply = {"role": "assistant", "content": row["completion"]}
+        return {"messages": [*row["messages"], reply], "label": row["label"]}
+
+    def flat(self, row: base.Row) -> dict[str, Any]:
+        return {
+            "prompt": row["messages"][-1]["content"],
+            "completion": row["completion"],
+            "label": row["label"],
+        }

@@ -45,3 +45,7 @@ class ImageCaption(base.Format):
             "image": reference(base.required(record, image), image),
             "prompt": base.text(base.required(record, prompt), prompt),
         }
+
+    def record(self, row: base.Row) -> dict[str, Any]:
+        """A line of the metadata.jsonl of an image folder."""
+        return {"file_name": row["image"], "text": row["prompt"]}

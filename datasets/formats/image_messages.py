@@ -51,6 +51,9 @@ class ImageMessages(base.Format):
         settle_mark(row["messages"], field)
         return {"image": image, "messages": row["messages"]}
 
+    def record(self, row: base.Row) -> dict[str, Any]:
+        return {"images": [row["image"]], "messages": row["messages"]}
+
 
 def _with_parts(record: dict[str, Any]) -> dict[str, Any]:
     """The record with pictures taken out of its messages: `images` beside them, marks in their places."""

@@ -22,6 +22,7 @@ class Messages(base.Format):
         "Calls of tools and their results are kept as text."
     )
     sample = "messages.jsonl"
+    columns = {"messages": [{"role": "", "content": "", "weight": 0}]}
 
     def recognises(self, record: Any) -> bool:
         if not isinstance(record, dict) or "messages" not in record:
@@ -32,6 +33,9 @@ class Messages(base.Format):
         base.expect(record, "object", "")
         base.refuse_other_data(record)
         return conversation(record).row("messages")
+
+    def record(self, row: base.Row) -> dict[str, Any]:
+        return row
 
 
 def conversation(record: dict[str, Any]) -> base.Conversation:

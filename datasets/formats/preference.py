@@ -19,6 +19,7 @@ class DpoTurns(base.Format):
     )
     row_type = RowType.PREFERENCE
     sample = "dpo_turns.jsonl"
+    lacks = frozenset({"weights"})
 
     def recognises(self, record: Any) -> bool:
         last = turns.last_turn(record)
@@ -32,6 +33,10 @@ class DpoTurns(base.Format):
         )
         return compared(question, chosen, rejected, field)
 
+    def record(self, row: base.Row) -> list[dict[str, Any]]:
+        replies = {"chosen": row["chosen"], "rejected": row["rejected"]}
+        return turns.written(row["messages"], ("user", "assistant"), replies)
+
 
 class DpoObjects(base.Format):
     key = "dpo"
@@ -42,6 +47,12 @@ class DpoObjects(base.Format):
     )
     row_type = RowType.PREFERENCE
     sample = "dpo.json"
+    columns = {
+        "prompt": [{"role": "", "content": "", "weight": 0}],
+        "chosen": [{"role": "", "content": ""}],
+        "rejected": [{"role": "", "content": ""}],
+    }
+    cells = ("system", "prompt", "chosen", "rejected")
 
     def recognises(self, record: Any) -> bool:
         return isinstance(record, dict) and "chosen" in record and "rejected" in record
@@ -67,6 +78,17 @@ class DpoObjects(base.Format):
             conversation.user(base.required(record, "prompt"), "prompt")
             question = conversation.question("prompt")
         return compared(question, replies["chosen"], replies["rejected"], "")
+
+    def record(self, row: base.Row) -> dict[str, Any]:
+        """The form that TRL calls conversational preferences with an explicit prompt."""
+        sides = {key: [{"role": "assistant", "content": row[key]}] for key in ("chosen", "rejected")}
+        return {"prompt": row["messages"], **sides}
+
+    def flat(self, row: base.Row) -> dict[str, Any]:
+        system, said = base.divided(row["messages"])
+        return {"system": system, "prompt": said[0]["content"]} | {
+            key: row[key] for key in ("chosen", "rejected")
+        }
 
 
 def compared(question: list[base.Message], chosen: str, rejected: str, field: str) -> base.Row:

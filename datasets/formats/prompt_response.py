@@ -17,6 +17,7 @@ class PromptResponse(base.Format):
         "text; weight 0 keeps a turn as context that is not learned."
     )
     sample = "prompt_response.jsonl"
+    cells = ("system", "prompt", "response", "weight")
 
     def recognises(self, record: Any) -> bool:
         turns = record if isinstance(record, list) and record else [record]
@@ -41,6 +42,18 @@ class PromptResponse(base.Format):
         for number, turn in enumerate(turns):
             self._add_turn(conversation, turn, f"[{number}]" if many else "", first=number == 0)
         return conversation.row("")
+
+    def record(self, row: base.Row) -> list[dict[str, Any]]:
+        system, said = base.divided(row["messages"])
+        turns: list[dict[str, Any]] = []
+        for question, reply in base.paired(said):
+            turn = {"system": system} if system and not turns else {}
+            turn |= {"prompt": question["content"], "response": reply["content"]}
+            turns.append(turn | ({"weight": reply["weight"]} if "weight" in reply else {}))
+        return turns
+
+    def flat(self, row: base.Row) -> dict[str, Any]:
+        return self.record(row)[0]
 
     def _add_turn(self, conversation: base.Conversation, turn: Any, field: str, first: bool) -> None:
         base.expect(turn, "object", field)

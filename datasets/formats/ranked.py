@@ -19,6 +19,7 @@ class SortedResponses(base.Format):
     )
     row_type = RowType.RANKED
     sample = "sorted_responses.jsonl"
+    lacks = frozenset({"weights"})
 
     def recognises(self, record: Any) -> bool:
         return isinstance(turns.last_turn(record).get("score"), list)
@@ -38,3 +39,10 @@ class SortedResponses(base.Format):
             for number, (reply, score) in enumerate(zip(replies, scores, strict=True))
         ]
         return {"messages": question, "responses": responses}
+
+    def record(self, row: base.Row) -> list[dict[str, Any]]:
+        replies = {
+            "response": [[response["content"]] for response in row["responses"]],
+            "score": [response["score"] for response in row["responses"]],
+        }
+        return turns.written(row["messages"], ("prompt", "response"), replies)

@@ -23,6 +23,7 @@ class ShareGpt(base.Format):
         "observation) and value. system and tools beside the list are optional."
     )
     sample = "sharegpt.json"
+    columns = {"conversations": [{"from": "", "value": "", "weight": 0}], "system": ""}
 
     def recognises(self, record: Any) -> bool:
         return isinstance(record, dict) and "conversations" in record and not base.has_other_data(record)
@@ -31,6 +32,16 @@ class ShareGpt(base.Format):
         base.expect(record, "object", "")
         base.refuse_other_data(record)
         return conversation(record).row("conversations")
+
+    def record(self, row: base.Row) -> dict[str, Any]:
+        system, said = base.divided(row["messages"])
+        lines = []
+        for message in said:
+            speaker = "human" if message["role"] == "user" else "gpt"
+            line = {"from": speaker, "value": message["content"]}
+            lines.append(line | ({"weight": message["weight"]} if "weight" in message else {}))
+        record: dict[str, Any] = {"conversations": lines}
+        return record | ({"system": system} if system else {})
 
 
 def conversation(record: dict[str, Any]) -> base.Conversation:

@@ -21,6 +21,8 @@ class Text(base.Format):
     )
     row_type = RowType.TEXT
     sample = "text.jsonl"
+    columns = {"text": ""}
+    cells = ("text",)
 
     def recognises(self, record: Any) -> bool:
         return (
@@ -32,3 +34,6 @@ class Text(base.Format):
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")
         return {"text": base.text(base.required(record, "text"), "text")}
+
+    def record(self, row: base.Row) -> dict[str, Any]:
+        return row

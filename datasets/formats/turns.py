@@ -6,6 +6,7 @@ sorted responses prompt and response; both are read everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from datasets.formats import base
@@ -50,3 +51,13 @@ def unwrapped(value: Any, field: str) -> str:
             raise base.RowError(field, "ranked_responses" if value else "empty_list")
         value = value[0]
     return base.text(value, field)
+
+
+def written(messages: Sequence[base.Message], keys: tuple[str, str], replies: dict[str, Any]) -> list[Any]:
+    """The inverse of `question`: a question as a list of turns, the replies that are compared in the last one."""
+    system, said = base.divided(messages)
+    asked, answered = keys
+    turns = [{asked: one["content"], answered: reply["content"]} for one, reply in base.paired(said)]
+    turns.append({asked: said[-1]["content"], **replies})
+    turns[0] = ({"system": system} if system else {}) | turns[0]
+    return turns
