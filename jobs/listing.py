@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Upper
 from django.http import QueryDict
 
-from catalog.models import ModelFamily, ModelType
+from catalog.models import BaseModel, ModelFamily, ModelType
 from console.models import User, Workspace
 from jobs.models import Job, Run, RunState
 
@@ -99,25 +100,29 @@ def job_page(workspace: Workspace, query: JobQuery) -> JobPage:
 
 def _filtered(jobs: QuerySet[Job], query: JobQuery) -> QuerySet[Job]:
     if query.q:
-        jobs = jobs.filter(name__icontains=query.q)
+        jobs = jobs.filter(upper_name__contains=Upper(Value(query.q)))
     if query.type:
         jobs = jobs.filter(model_type=query.type)
     if query.owner:
         jobs = jobs.filter(created_by__username=query.owner)
-    # State and model are those of the newest run, as the table shows them.
-    newest = Run.objects.filter(job=OuterRef("pk")).order_by("-version")
+    # State and model are those of the newest run, as the table shows them. Asked from the side of the runs:
+    # of those that are active, or of a model that is seldom trained, there are few.
+    newer = Run.objects.filter(job=OuterRef("job"), version__gt=OuterRef("version"))
+    newest = Run.objects.filter(~Exists(newer))
     if query.state:
-        jobs = jobs.alias(newest_state=Subquery(newest.values("state")[:1])).filter(newest_state=query.state)
+        jobs = jobs.filter(pk__in=newest.filter(state=query.state).values("job"))
     if query.model:
-        family = Subquery(newest.values("base_model__family__key")[:1])
-        jobs = jobs.alias(newest_family=family).filter(newest_family=query.model)
+        base_models = BaseModel.objects.filter(family__key=query.model).values_list("pk", flat=True)
+        jobs = jobs.filter(pk__in=newest.filter(base_model__in=list(base_models)).values("job"))
     return jobs
 
 
 def families_in_use(workspace: Workspace) -> QuerySet[ModelFamily]:
     """The model families that runs of the workspace have trained; what the list can be filtered by."""
-    used = Run.objects.filter(job__workspace=workspace, base_model__family=OuterRef("pk"))
-    return ModelFamily.objects.filter(Exists(used))
+    # One run a base model is looked for, in the order of an index; else PostgreSQL would read all runs.
+    used = Run.objects.filter(job__workspace=workspace, base_model=OuterRef("pk")).order_by("job_id")
+    trained = BaseModel.objects.alias(used=Subquery(used.values("pk")[:1])).filter(used__isnull=False)
+    return ModelFamily.objects.filter(pk__in=trained.order_by().values("family"))
 
 
 def owners(workspace: Workspace) -> QuerySet[User]:
@@ -137,8 +142,10 @@ def _ordered(jobs: QuerySet[Job], workspace: Workspace, query: JobQuery) -> Quer
     if last is not None:
         beyond = "lt" if descending else "gt"
         value: Any = getattr(last, column)
+        # The first condition says no more than the second, but is what an index can be searched by.
         jobs = jobs.filter(
-            Q(**{f"{column}__{beyond}": value}) | Q(**{column: value, f"pk__{beyond}": last.pk})
+            Q(**{f"{column}__{beyond}e": value}),
+            Q(**{f"{column}__{beyond}": value}) | Q(**{f"pk__{beyond}": last.pk}),
         )
     order = (F(column).desc(), F("pk").desc()) if descending else (F(column).asc(), F("pk").asc())
     return jobs.order_by(*order)

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxLengthValidator, MinLengthValidator, RegexValidator
 from django.db import models
+from django.db.models.functions import Upper
 from django.utils.translation import gettext_lazy as _
 
 from catalog.methods import METHOD_CHOICES
@@ -36,6 +37,10 @@ class Job(models.Model):
             MinLengthValidator(NAME_LENGTH[0]),
             RegexValidator(r"^[^\x00-\x1f]*$", _("Control characters are not allowed.")),
         ],
+    )
+    # What a search by name looks through: upper case, as it is compared.
+    upper_name = models.GeneratedField(
+        expression=Upper("name"), output_field=models.TextField(), db_persist=True
     )
     model_type = models.CharField(_("job type"), max_length=20, choices=ModelType)
     description = models.TextField(
@@ -316,6 +321,7 @@ class Run(models.Model):
                 name="finished_runs",
                 condition=models.Q(state="Done"),
             ),
+            models.Index(fields=("base_model", "job"), name="runs_of_a_model"),
         )
         verbose_name = _("run")
         verbose_name_plural = _("runs")
