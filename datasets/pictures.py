@@ -125,6 +125,11 @@ def _names(folder: str) -> list[str]:
         return []
 
 
+def picture_names(version: DatasetVersion) -> list[str]:
+    """The stored pictures of a version, without images/."""
+    return _names(_folder(version))
+
+
 def open_picture(version: DatasetVersion, name: str) -> IO[bytes]:
     """Opens a stored picture by its name, with or without images/ before it; raises FileNotFoundError."""
     name = PurePosixPath(name).name

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from pathlib import PurePosixPath
 
+from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -14,6 +16,9 @@ from django.utils.translation import gettext as _
 
 from console.models import User, Workspace
 from datasets.models import Dataset, DatasetVersion, SourceFile, VersionState
+from datasets.pictures import picture_names
+from datasets.problems import error_count
+from datasets.storage import seekable
 
 # States in which files may be uploaded; a version that is imported or published takes none.
 OPEN_STATES = (VersionState.EMPTY, VersionState.FAILED, VersionState.DRAFT)
@@ -62,6 +67,42 @@ def new_version(dataset: Dataset, user: User) -> DatasetVersion:
     Dataset.objects.select_for_update().get(pk=dataset.pk)
     last = dataset.versions.aggregate(last=Max("number"))["last"] or 0
     return DatasetVersion.objects.create(dataset=dataset, number=last + 1, created_by=user)
+
+
+def new_version_from(source: DatasetVersion, user: User) -> DatasetVersion:
+    """Creates the next version as a draft with a copy of another one's rows and pictures; raises NotAllowed.
+
+    The files are copied before the version shows them, so that a kill half way leaves an empty version behind.
+    """
+    if source.state not in (VersionState.DRAFT, VersionState.PUBLISHED) or not source.rows_path:
+        raise NotAllowed(_("Only a version with rows of its own can be started from."))
+    version = new_version(source.dataset, user)
+    try:
+        path = f"datasets/{version.uid}/{PurePosixPath(source.rows_path).name}"
+        path = _copy(source.rows_path, path)
+        for name in picture_names(source):
+            _copy(f"datasets/{source.uid}/images/{name}", f"datasets/{version.uid}/images/{name}")
+    except FileNotFoundError as error:
+        version.delete()
+        raise NotAllowed(_("The rows are no longer in the storage.")) from error
+    copied = ("format", "row_count", "turn_count", "character_count", "content_hash", "statistics", "size")
+    for name in copied:
+        setattr(version, name, getattr(source, name))
+    # Warnings concern rows and come along; what could not be read does not.
+    version.problem_kinds = {
+        kind: count for kind, count in source.problem_kinds.items() if not error_count({kind: count})
+    }
+    version.problems = [one for one in source.problems if one["kind"] in version.problem_kinds]
+    version.problem_count = sum(version.problem_kinds.values())
+    version.rows_path, version.started_from, version.state = path, source, VersionState.DRAFT
+    version.save()
+    return version
+
+
+def _copy(path: str, target: str) -> str:
+    """Copies a file within the storage; raises FileNotFoundError."""
+    with seekable(path) as file:
+        return default_storage.save(target, File(file))
 
 
 @transaction.atomic
@@ -130,6 +171,7 @@ def _reset(version: DatasetVersion, format_key: str, size: int) -> None:
     version.problem_count, version.problems, version.problem_kinds = 0, [], {}
     version.content_hash = version.rows_path = ""
     version.import_heartbeat_at = None
+    version.started_from = None
     version.save()
 
 

@@ -122,6 +122,15 @@ class DatasetVersion(models.Model):
         related_name="+",
     )
     published_at = models.DateTimeField(_("published at"), null=True, blank=True)
+    # The version whose rows it began with, as a copy of its own.
+    started_from = models.ForeignKey(
+        "self",
+        verbose_name=_("started from"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="continued_as",
+    )
 
     class Meta:
         ordering = ("-number",)
