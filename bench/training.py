@@ -1,0 +1,225 @@
+"""How soon a run trains and how fast: `python -m bench.training [start|speed|all] [ROUNDS]`.
+
+start: seconds from submitting a run (what a click on the button does) to the end of its first optimiser step, with
+an idle worker that has a warm trainer and with one that has none (TRAINER_WARM=0); the tiny Llama, LoRA, the
+median of ROUNDS runs. PostgreSQL, Redis, worker and runs lie in a temporary directory and go with it.
+
+speed: a Llama of 7 million parameters, the same rows, batch, length and learning rate, full-parameter, by our
+trainer, by transformers' Trainer alone and by TRL's SFTTrainer, each in a process of its own (bench/peers.py) on
+one thread, taking turns ROUNDS times; processor seconds a step and tokens a second, without loading. A bench
+environment of LLaMA-Factory is measured as well where LLAMAFACTORY names its llamafactory-cli.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+GOAL_SECONDS = 3.0
+ROUNDS = 5
+PEERS = ("ours", "transformers", "trl", "llamafactory")
+
+
+def main() -> None:
+    what = sys.argv[1] if len(sys.argv) > 1 else "all"
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
+    with tempfile.TemporaryDirectory(prefix="jingtiao-bench-") as directory:
+        if what in ("speed", "all"):
+            speed(Path(directory), rounds)
+        if what in ("start", "all"):
+            start(Path(directory), rounds)
+
+
+# --- From the click to the first step ---------------------------------------------------------------------------
+
+
+def start(directory: Path, rounds: int) -> None:
+    from bench.swap import set_up, tear_down
+
+    set_up(directory)
+    make_run = _prepared(directory)
+    medians = {}
+    for name, warm in (("warm", "1"), ("cold", "0")):
+        with _worker(directory / f"{name}.log", warm):
+            seconds = [_first_step(make_run, directory / f"{name}.log", warm == "1") for _ in range(rounds)]
+        medians[name] = statistics.median(seconds)
+        listed = " ".join(f"{value:.2f}" for value in seconds)
+        print(f"first step after submitting, {name:5} {medians[name]:6.2f} s median of {listed}", flush=True)
+    verdict = "kept" if medians["warm"] < GOAL_SECONDS else "MISSED"
+    print(f"goal of {GOAL_SECONDS:g} s: {verdict}; cold / warm = {medians['cold'] / medians['warm']:.1f}")
+    tear_down()
+
+
+def _prepared(directory: Path) -> Any:
+    """A workspace with data and a bound tiny model; returns what submits a run."""
+    from django.core.files.base import ContentFile
+    from django.core.files.storage import default_storage
+
+    from bench.swap import signed_in
+    from catalog.models import BaseModel, Offer, WeightsKind
+    from console.models import User, Workspace
+    from datasets.mixing import Source
+    from datasets.models import DatasetVersion
+    from jobs.configuration import Configuration, submit
+    from jobs.demo import make_weights
+
+    _client, uid = signed_in()
+    version = DatasetVersion.objects.get(uid=uid)
+    rows = [_conversation(number) for number in range(120)]
+    content = ContentFile("".join(json.dumps(row) + "\n" for row in rows).encode())
+    version.rows_path = default_storage.save(f"datasets/{uid}/rows.jsonl", content)
+    version.row_count = version.turn_count = len(rows)
+    version.save()
+    model = BaseModel.objects.get(
+        pk=Offer.objects.filter(method="LoRA", base_model__family__key="llama2")[0].base_model_id
+    )
+    model.weights_kind, model.weights_location = WeightsKind.DIRECTORY, str(make_weights("llama"))
+    model.save()
+    values = {"epoch": 1, "learningRate": 3e-4, "batchSize": 8, "maxSeqLen": 512}
+
+    def make_run() -> Any:
+        number = time.monotonic_ns()
+        configuration = Configuration(
+            name=f"bench {number}",
+            model_type="text2text",
+            base_model=model,
+            method="LoRA",
+            hyperparameters=values,
+            sources=[Source(version)],
+            auto_publish=False,
+        )
+        return submit(Workspace.objects.get(), User.objects.get(), configuration)
+
+    return make_run
+
+
+@contextmanager
+def _worker(log: Path, warm: str) -> Iterator[None]:
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "console",
+        "worker",
+        "-Q",
+        "training",
+        "-n",
+        f"{log.stem}@%h",
+    ]
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [*command, "-P", "threads", "-c", "1", "-l", "info", "--without-gossip", "--without-mingle"],
+            cwd=ROOT,
+            env={**os.environ, "TRAINER_WARM": warm},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait(lambda: " ready." in log.read_text())
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def _first_step(make_run: Any, log: Path, warm: bool) -> float:
+    """Submits a run and returns after how many seconds its first step was done; waits for its end."""
+    from jobs.run_files import run_directory
+    from jobs.training.events import read_events
+
+    if warm:
+        count = log.read_text().count("libraries loaded")
+        _wait(lambda: log.read_text().count("libraries loaded") > _first_step.seen)  # type: ignore[attr-defined]
+        _first_step.seen = max(count, _first_step.seen + 1)  # type: ignore[attr-defined]
+        time.sleep(1)  # an idle worker
+    began = time.monotonic()
+    run = make_run()
+    path = run_directory(run) / "events.jsonl"
+    _wait(lambda: any(event["type"] == "metrics" for event in read_events(path)[0]), 0.005)
+    seconds = time.monotonic() - began
+    _wait(lambda: run.refresh_from_db() or run.is_terminal)
+    if run.state != "Done":
+        raise SystemExit(f"{run.uid}: {run.state}, {run.failure}")
+    return seconds
+
+
+_first_step.seen = 0  # type: ignore[attr-defined]  # warm trainers that have been used
+
+
+def _wait(condition: Any, interval: float = 0.1, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit("waited too long")
+        time.sleep(interval)
+
+
+# --- Throughput -------------------------------------------------------------------------------------------------
+
+
+def speed(directory: Path, rounds: int) -> None:
+    data = directory / "train.jsonl"
+    data.write_text("".join(json.dumps(_conversation(number)) + "\n" for number in range(64)))
+    _peer("model", directory, False)
+    found: dict[tuple[str, bool], list[dict[str, float]]] = {}
+    peers = [name for name in PEERS if name != "llamafactory" or os.environ.get("LLAMAFACTORY")]
+    for _ in range(rounds):
+        for checkpointing in (False, True):
+            for name in peers:
+                found.setdefault((name, checkpointing), []).append(_peer(name, directory, checkpointing))
+    print(f"{'trainer':14}{'checkpointing':>14}{'cpu s/step':>12}{'tokens/s':>10}{'loss':>9}")
+    figures = {}
+    for (name, checkpointing), results in found.items():
+        cpu = figures[name, checkpointing] = statistics.median(result["cpu"] for result in results)
+        rate = statistics.median(result["tokens_per_second"] for result in results)
+        kind = "with" if checkpointing else "without"
+        print(f"{name:14}{kind:>14}{cpu:12.3f}{rate:10.0f}{results[0]['loss']:9.4f}")
+    for checkpointing in (False, True):
+        best = min(figures[name, checkpointing] for name in peers if name != "ours")
+        kind = "with" if checkpointing else "without"
+        print(f"ours / fastest other, {kind} checkpointing: {figures['ours', checkpointing] / best:.2f}")
+
+
+def _peer(name: str, directory: Path, checkpointing: bool) -> dict[str, float]:
+    command = [
+        sys.executable,
+        "-m",
+        "bench.peers",
+        name,
+        str(directory),
+        *(["checkpointing"] if checkpointing else []),
+    ]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(process.stderr[-3000:])
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def _conversation(number: int) -> dict[str, Any]:
+    """A row of about 100 words, longer and shorter ones among them."""
+    words = " ".join(f"word{(number * 7 + index * 3) % 50}" for index in range(20 + (number * 37) % 60))
+    return {
+        "messages": [{"role": "user", "content": f"Repeat: {words}"}, {"role": "assistant", "content": words}]
+    }
+
+
+if __name__ == "__main__":
+    main()
