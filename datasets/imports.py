@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import pyarrow.parquet as pq
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
@@ -32,6 +33,7 @@ from datasets.connections import ConnectionFailed
 from datasets.models import Dataset, DatasetVersion, Location, VersionState
 from datasets.problems import Problem, error_count
 from datasets.results import Result
+from datasets.statistics import statistics_of
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +69,11 @@ def run_import(version_id: int) -> bool:
         with (
             _heartbeat(version),
             tempfile.TemporaryFile() as file,
+            tempfile.TemporaryFile() as problems,
             tempfile.TemporaryDirectory(prefix="jingtiao-import-") as directory,
         ):
             report = partial(_report, version)
-            result = Result(version, file, Path(directory), _fixed_row_type(version), report)
+            result = Result(version, file, problems, Path(directory), _fixed_row_type(version), report)
             place = None
             try:
                 result.report = objects.fetch(version, report)
@@ -79,7 +82,7 @@ def run_import(version_id: int) -> bool:
                 locations.check_kind(place, result)
             except ConnectionFailed as failed:
                 result.refuse("connection_failed", {"reason": str(failed)})
-            _publish(version, result, place)
+            _publish(version, result, place, file)
     except _ClaimLost:
         logger.info("import of %s: another worker has it", version.uid)
         return False
@@ -149,24 +152,35 @@ def _heartbeat(version: DatasetVersion) -> Iterator[None]:
         thread.join()
 
 
-def _publish(version: DatasetVersion, result: Result, place: Location | None) -> None:
-    """Stores the rows and makes the result visible; raises _ClaimLost."""
-    path = ""
-    if result.rows and place is None:
-        result.file.seek(0)
-        wanted = f"datasets/{version.uid}/rows-{version.import_attempt}.jsonl"
-        path = default_storage.save(wanted, File(result.file))
+def _publish(version: DatasetVersion, result: Result, place: Location | None, file: IO[bytes]) -> None:
+    """Stores rows and problems and makes the result visible; raises _ClaimLost."""
+    folder = f"datasets/{version.uid}"
+    path = problems_path = ""
+    figures: dict[str, Any] = {}
+    if result.rows:
+        file.seek(0)
+        with pq.ParquetFile(file) as parquet:
+            figures = statistics_of(parquet)
+        file.seek(0)
+        if place is None:
+            path = default_storage.save(f"{folder}/rows-{version.import_attempt}.parquet", File(file))
+    if result.noted:
+        result.problems_file.seek(0)
+        wanted = f"{folder}/problems-{version.import_attempt}.jsonl"
+        problems_path = default_storage.save(wanted, File(result.problems_file))
     try:
         with transaction.atomic():
-            _end(version, result, path)
+            _end(version, result, path, problems_path, figures)
             locations.settle(version, place)
     except _ClaimLost:
-        if path:
-            default_storage.delete(path)
+        for left in filter(None, (path, problems_path)):
+            default_storage.delete(left)
         raise
 
 
-def _end(version: DatasetVersion, result: Result, path: str) -> None:
+def _end(
+    version: DatasetVersion, result: Result, path: str, problems_path: str, figures: dict[str, Any]
+) -> None:
     """The one change that makes the result visible; raises _ClaimLost."""
     dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
     row_type = result.format.row_type if result.format else ""
@@ -175,7 +189,7 @@ def _end(version: DatasetVersion, result: Result, path: str) -> None:
             # Another version of the dataset was imported meanwhile.
             params = {"found": result.format.key if result.format else "", "kind": dataset.row_type}
             result.refuse("other_kind", params)
-            path = ""
+            path, figures = "", {}
         else:
             dataset.row_type = row_type
             dataset.save(update_fields=["row_type"])
@@ -187,6 +201,8 @@ def _end(version: DatasetVersion, result: Result, path: str) -> None:
         character_count=result.characters,
         content_hash=result.hash.hexdigest() if result.rows else "",
         rows_path=path,
+        problems_path=problems_path,
+        statistics=figures,
         progress=F("size"),
         problem_count=sum(result.kinds.values()),
         problems=result.problems,
@@ -196,7 +212,7 @@ def _end(version: DatasetVersion, result: Result, path: str) -> None:
     if not ended:
         raise _ClaimLost
     # Within the transaction: its lock keeps a new upload from being imported while files are removed.
-    _remove_other_rows(version, path)
+    _remove_others(version, {path, problems_path})
     result.shelf.remove_others()
 
 
@@ -206,7 +222,7 @@ def _fixed_row_type(version: DatasetVersion) -> str:
     return version.dataset.row_type if others.exists() else ""
 
 
-def _remove_other_rows(version: DatasetVersion, path: str) -> None:
+def _remove_others(version: DatasetVersion, kept: set[str]) -> None:
     """Removes what earlier attempts left in the storage."""
     folder = f"datasets/{version.uid}"
     try:
@@ -214,5 +230,5 @@ def _remove_other_rows(version: DatasetVersion, path: str) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        if name.startswith("rows") and f"{folder}/{name}" != path:
+        if name.startswith(("rows", "problems")) and f"{folder}/{name}" not in kept:
             default_storage.delete(f"{folder}/{name}")

@@ -8,16 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from typing import IO, Any
 
 import msgspec
+import pyarrow.parquet as pq
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from datasets import pictures, publishing
+from datasets.columns import Writer, copy, open_columns
 from datasets.formats import FORMATS
 from datasets.formats.base import Format, Row, RowError, cut, texts, turns
 from datasets.formats.image_caption import IMAGE_KEYS
@@ -27,8 +28,9 @@ from datasets.problems import ERROR, KINDS, Problem, error_count, every, message
 from datasets.publishing import NotAllowed
 from datasets.reading import Unreadable, single
 from datasets.results import KEPT_PROBLEMS, KEPT_WARNINGS
-from datasets.rows import iter_rows
+from datasets.rows import json_lines
 from datasets.sources import inline, suffix_of
+from datasets.statistics import statistics_of
 
 # Versions that may still change.
 OPEN_STATES = (VersionState.FAILED, VersionState.DRAFT)
@@ -161,20 +163,31 @@ def _sentence(kind: str, params: dict[str, Any], field: str = "") -> str:
 
 def _append(version: DatasetVersion, row: Row) -> None:
     """Writes the rows with one more to a new file; the old one goes after the commit."""
-    old = version.rows_path
-    digest = hashlib.sha256()
+    old, line = version.rows_path, msgspec.json.encode(row)
+    hashed = hashlib.sha256()
     with tempfile.TemporaryFile() as file:
-        for line in chain(iter_rows(version) if old else (), [msgspec.json.encode(row)]):
-            digest.update(line + b"\n")
-            file.write(line + b"\n")
+        with Writer(file) as writer:
+            if old:
+                with open_columns(version) as parquet:
+                    copy(parquet, writer)
+            writer.add(line, turns(row), sum(map(len, texts(row))))
         file.seek(0)
-        wanted = f"datasets/{version.uid}/rows-{version.import_attempt}.jsonl"
+        with pq.ParquetFile(file) as parquet:
+            version.statistics = statistics_of(parquet)
+        file.seek(0)
+        wanted = f"datasets/{version.uid}/rows-{version.import_attempt}.parquet"
         version.rows_path = default_storage.save(wanted, File(file))
-    version.content_hash = digest.hexdigest()
+    for piece in json_lines(version):
+        hashed.update(piece)
+    version.content_hash = hashed.hexdigest()
     version.row_count += 1
     version.turn_count += turns(row)
     version.character_count += sum(map(len, texts(row)))
-    version.save(update_fields=["rows_path", "content_hash", "row_count", "turn_count", "character_count"])
+    version.save(
+        update_fields=[
+            *("rows_path", "content_hash", "row_count", "turn_count", "character_count", "statistics")
+        ]
+    )
     if old:
         transaction.on_commit(partial(default_storage.delete, old))
 

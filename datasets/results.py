@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from time import monotonic
@@ -12,6 +13,7 @@ from typing import IO, Any
 import msgspec
 
 from datasets.archives import Refused
+from datasets.columns import FLAG_BITS, Writer, digest
 from datasets.fast import DECODERS, Ready
 from datasets.formats import FORMATS, detect
 from datasets.formats.base import Format, RowError, cut, texts, turns
@@ -26,6 +28,9 @@ PROGRESS_SECONDS = 1
 KEPT_PROBLEMS = 1000
 # Of a kind that only warns fewer places are kept, so that warnings leave room for errors.
 KEPT_WARNINGS = 100
+# So many are written into the file of all problems, with so much of a wrong record.
+NOTED_PROBLEMS = 1_000_000
+RECORD_CHARACTERS = 64 * 1024
 # Records, and bytes of the file, that the format is told from.
 HEAD_RECORDS = 50
 HEAD_BYTES = 8 * 1024 * 1024
@@ -37,18 +42,38 @@ BLOCK_BYTES = 256 * 1024
 Report = Callable[[int], None]
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A good row that waits to be written: where it comes from, its line and its figures."""
+
+    file: str
+    line: bytes
+    at: Record | Ready
+    turns: int
+    characters: int
+    flags: int
+
+
 class Result:
-    """What the import of one version has found so far; the rows go to `file`.
+    """What the import of one version has found so far; the rows go to `file` (datasets/columns.py), all problems
+    to `problems_file`, one JSON object a line.
 
     `fixed_row_type` is the kind of rows that the version must have, "" where its data decide. `report` is told how
     many bytes of the sources are done, about once a second; it may raise to stop the import.
     """
 
     def __init__(
-        self, version: DatasetVersion, file: IO[bytes], directory: Path, fixed_row_type: str, report: Report
+        self,
+        version: DatasetVersion,
+        file: IO[bytes],
+        problems_file: IO[bytes],
+        directory: Path,
+        fixed_row_type: str,
+        report: Report,
     ) -> None:
         self.version = version
-        self.file = file
+        self.columns = Writer(file)
+        self.problems_file = problems_file
         self.fixed_row_type = fixed_row_type
         self.report = report
         self.sources = Sources(directory)
@@ -62,18 +87,19 @@ class Result:
         self.bytes = 0
         self.problems: list[Problem] = []
         self.kept_errors = 0
+        self.noted = 0
         self.kinds: dict[str, int] = {}
         # Bytes of the sources that are done.
         self.passed = 0
         self.reported_at = monotonic()
         # Rows that are counted but not written yet, each with its file and where it comes from.
-        self._block: list[tuple[str, bytes, Record | Ready]] = []
+        self._block: list[_Kept] = []
         self._block_bytes = 0
         self._seen: set[int] = set()
         self._stored: dict[Place, str | PictureError] = {}
 
     def read(self) -> None:
-        """Reads every source file; raises what `report` raises."""
+        """Reads every source file, and ends the file of rows; raises what `report` raises."""
         for source in self.version.files.all():
             for left_out in self.sources.add(source, self._tell):
                 self._problem(left_out.name, left_out.kind, left_out.params)
@@ -87,6 +113,7 @@ class Result:
             self._write()
         elif self.rows:
             self._name_unused_pictures()
+        self.columns.close()
 
     def _tell(self, more: int, now: bool = False) -> None:
         if now or monotonic() - self.reported_at > PROGRESS_SECONDS:
@@ -187,31 +214,38 @@ class Result:
         except UnicodeEncodeError:
             self._problem(name, "surrogate", None, record)
             return
+        warned = [record.hint] if record.hint else []
         if (kept := turns(row)) < had:
             self._problem(name, "turns_cut", {"turns": had, "limit": kept}, record)
+            warned.append("turns_cut")
         if record.hint:
             self._problem(name, record.hint, None, record)
         if "messages" in row and mixes_languages(row["messages"]):
             self._problem(name, "mixed_languages", None, record)
-        self._keep(name, line, record, kept, sum(map(len, texts(row))))
+            warned.append("mixed_languages")
+        flags = sum(FLAG_BITS.get(kind, 0) for kind in warned)
+        self._keep(_Kept(name, line, record, kept, sum(map(len, texts(row))), flags))
 
     def _ready(self, name: str, ready: Ready) -> None:
+        flags = 0
         if ready.mixes_languages:
             self._problem(name, "mixed_languages", None, ready)
-        self._keep(name, ready.json, ready, ready.turns, ready.characters)
+            flags = FLAG_BITS["mixed_languages"]
+        self._keep(_Kept(name, ready.json, ready, ready.turns, ready.characters, flags))
 
-    def _keep(self, name: str, line: bytes, record: Record | Ready, turns: int, characters: int) -> None:
+    def _keep(self, row: _Kept) -> None:
         """Counts a row, warns of one that was there before, and puts it with those that are to be written."""
-        key = hash(line)
+        key = digest(row.line)
         if key in self._seen:
-            self._problem(name, "duplicate", None, record)
+            self._problem(row.file, "duplicate", None, row.at)
+            row.flags |= FLAG_BITS["duplicate"]
         elif len(self._seen) < COMPARED_ROWS:
             self._seen.add(key)
         self.rows += 1
-        self.turns += turns
-        self.characters += characters
-        self._block.append((name, line, record))
-        self._block_bytes += len(line) + 1
+        self.turns += row.turns
+        self.characters += row.characters
+        self._block.append(row)
+        self._block_bytes += len(row.line) + 1
         if self._block_bytes >= BLOCK_BYTES:
             self._write()
 
@@ -219,14 +253,17 @@ class Result:
         """Writes the rows that wait. Personal data are looked for in all of them at once: most have none."""
         if not self._block:
             return
-        lines = b"\n".join([line for _name, line, _record in self._block]) + b"\n"
-        self.file.write(lines)
+        lines = b"\n".join([row.line for row in self._block]) + b"\n"
         self.hash.update(lines)
         self.bytes += len(lines)
         if any(True for _kind in personal_data(lines)):
-            for name, line, record in self._block:
-                for kind in personal_data(line):
-                    self._problem(name, kind, None, record)
+            for row in self._block:
+                for kind in personal_data(row.line):
+                    self._problem(row.file, kind, None, row.at)
+                    row.flags |= FLAG_BITS[kind]
+        for row in self._block:
+            place = row.at.line if row.at.row is None else row.at.row
+            self.columns.add(row.line, row.turns, row.characters, row.flags, row.file, place)
         self._block.clear()
         self._block_bytes = 0
         if self.bytes > MAX_UNPACKED_BYTES:
@@ -275,23 +312,29 @@ class Result:
         field: str = "",
     ) -> None:
         count = self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        if KINDS[kind].level == ERROR:
-            if self.kept_errors >= KEPT_PROBLEMS:
-                return
-            self.kept_errors += 1
-        elif count > KEPT_WARNINGS:
+        is_error = KINDS[kind].level == ERROR
+        is_shown = self.kept_errors < KEPT_PROBLEMS if is_error else count <= KEPT_WARNINGS
+        if not is_shown and self.noted >= NOTED_PROBLEMS:
             return
-        self.problems.append(
-            Problem(
-                file=_storable(name),
-                line=at.line if at else None,
-                row=at.row if at else None,
-                field=field,
-                kind=kind,
-                params={key: _storable(value) for key, value in (params or {}).items()},
-                excerpt=_storable(excerpt(at.text)) if at else "",
-            )
+        problem = Problem(
+            file=_storable(name),
+            line=at.line if at else None,
+            row=at.row if at else None,
+            field=field,
+            kind=kind,
+            params={key: _storable(value) for key, value in (params or {}).items()},
+            excerpt=_storable(excerpt(at.text)) if at else "",
         )
+        self.noted += 1
+        self._note(problem, at.text if at and is_error else "")
+        if is_shown:
+            self.problems.append(problem)
+            self.kept_errors += is_error
+
+    def _note(self, problem: Problem, record: str) -> None:
+        """Writes a problem into the file of all problems, with the start of its record so that it can be mended."""
+        noted = {**problem, "record": _storable(record[:RECORD_CHARACTERS])} if record else problem
+        self.problems_file.write(msgspec.json.encode(noted) + b"\n")
 
 
 def _storable(value: Any) -> Any:

@@ -1,17 +1,18 @@
-"""Reads the canonical rows of a version from the storage, whichever kind of storage that is."""
+"""Reads the canonical rows of a version, wherever they lie."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
-from itertools import islice
+from collections.abc import Generator, Iterator
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
 from datasets import locations
+from datasets.columns import iter_lines, read_lines
 from datasets.models import DatasetVersion
-from datasets.storage import lines
+
+PIECE_ROWS = 256
 
 
 def iter_rows(version: DatasetVersion) -> Generator[bytes, None, None]:
@@ -20,14 +21,28 @@ def iter_rows(version: DatasetVersion) -> Generator[bytes, None, None]:
     Raises FileNotFoundError if the storage has lost the file.
     """
     if version.rows_path:
-        yield from lines(version.rows_path)
+        yield from iter_lines(version)
     else:
         yield from locations.iter_rows(version)
 
 
 def page_of_rows(version: DatasetVersion, offset: int, limit: int) -> list[dict[str, Any]]:
     """Decodes `limit` rows from number `offset` (from 0) on."""
-    if not version.rows_path and locations.place_of(version):
+    if version.rows_path:
+        lines = read_lines(version, range(offset, offset + limit))
+        return [msgspec.json.decode(line) for line in lines]
+    if locations.place_of(version):
         return locations.page_of_rows(version, offset, limit)
-    with closing(iter_rows(version)) as rows:
-        return [msgspec.json.decode(line) for line in islice(rows, offset, offset + limit)]
+    return []
+
+
+def json_lines(version: DatasetVersion) -> Iterator[bytes]:
+    """The rows as pieces of a .jsonl file. Raises FileNotFoundError at once, not when the first piece is asked for."""
+    rows = iter_rows(version)
+    first = list(islice(rows, 1))
+    return _pieces(chain(first, rows))
+
+
+def _pieces(rows: Iterator[bytes]) -> Iterator[bytes]:
+    while some := list(islice(rows, PIECE_ROWS)):
+        yield b"\n".join(some) + b"\n"

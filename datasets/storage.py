@@ -1,19 +1,24 @@
 """Files of datasets out of the storage, without ever holding one in memory.
 
 On a disk a file is simply opened. django-storages' S3 files download themselves as a whole before the first byte
-is given out, so that here the object is streamed, or copied to a temporary file where somebody must go back in it.
+is given out, so that here the object is streamed, copied to a temporary file where somebody must go back in it, or
+asked for the pieces that somebody wants to see.
 """
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from io import BufferedReader, RawIOBase
 from typing import IO, Any, cast
 
 from django.core.files.storage import default_storage
 
 CHUNK_BYTES = 256 * 1024
+# What is asked of a bucket at least; a question costs as much time as half a megabyte.
+PIECE_BYTES = 512 * 1024
 
 
 def stream(path: str) -> IO[bytes]:
@@ -43,6 +48,84 @@ def seekable(path: str) -> Iterator[IO[bytes]]:
             cast(Any, file).obj.download_fileobj(copy)
             copy.seek(0)
             yield copy
+
+
+@contextmanager
+def pieces(path: str) -> Iterator[IO[bytes]]:
+    """Opens a file of which only some places are read; raises FileNotFoundError."""
+    with default_storage.open(path, "rb") as file:
+        yield BufferedReader(_Pieces(file.obj), PIECE_BYTES) if _is_s3(file) else cast(IO[bytes], file.file)  # type: ignore[attr-defined]
+
+
+class _Pieces(RawIOBase):
+    """An object of a bucket as a file; each read asks for just what it gives."""
+
+    def __init__(self, obj: Any) -> None:
+        super().__init__()
+        self.obj = obj
+        self.size: int = obj.content_length
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.position = offset + (0, self.position, self.size)[whence]
+        return self.position
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self.position + len(buffer), self.size)
+        if end <= self.position:
+            return 0
+        answer = self.obj.get(Range=f"bytes={self.position}-{end - 1}")
+        piece: bytes = answer["Body"].read()
+        buffer[: len(piece)] = piece
+        self.position += len(piece)
+        return len(piece)
+
+
+@contextmanager
+def in_parts(path: str) -> Iterator[IO[bytes]]:
+    """Opens a file of which only some parts are wanted; raises FileNotFoundError."""
+    with default_storage.open(path, "rb") as file:
+        yield cast(IO[bytes], _Parts(cast(Any, file).obj) if _is_s3(file) else file.file)
+
+
+class _Parts(io.RawIOBase):
+    """An object of which each read fetches the bytes that it asks for, and no others."""
+
+    def __init__(self, obj: Any) -> None:
+        super().__init__()
+        self.obj = obj
+        self.size: int = obj.content_length
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.position = offset + (0, self.position, self.size)[whence]
+        return self.position
+
+    def read(self, size: int = -1) -> bytes:
+        end = self.size if size < 0 else min(self.size, self.position + size)
+        if end <= self.position:
+            return b""
+        part = self.obj.get(Range=f"bytes={self.position}-{end - 1}")["Body"].read()
+        self.position += len(part)
+        return cast(bytes, part)
 
 
 def _is_s3(file: Any) -> bool:

@@ -10,9 +10,11 @@ from pathlib import PurePath
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
-from django.http import FileResponse, HttpRequest
+from django.http import FileResponse, HttpRequest, StreamingHttpResponse
+from django.utils.http import content_disposition_header
 
 from console.api.errors import conflict, invalid, not_found
 from console.api.keys import Caller
@@ -23,6 +25,7 @@ from datasets import deletion, publishing, uploads
 from datasets.imports import run_import
 from datasets.models import Dataset, DatasetVersion, VersionState
 from datasets.problems import message
+from datasets.rows import json_lines
 from datasets.storage import stream
 
 PURPOSE = "fine-tune"
@@ -137,20 +140,20 @@ def retrieve(caller: Caller, request: HttpRequest, file: str) -> dict[str, Any]:
     return describe(find(caller, file))
 
 
-def content(caller: Caller, request: HttpRequest, file: str) -> FileResponse:
+def content(caller: Caller, request: HttpRequest, file: str) -> StreamingHttpResponse:
     """The file as it was uploaded; of a version that came from several, its rows."""
     version = find(caller, file)
     files = list(version.files.all())
     path, name = version.rows_path, f"{version.dataset.name}-{version.label}.jsonl"
     if len(files) == 1:
         path, name = files[0].path, files[0].name
-    try:
-        if not path:
-            raise FileNotFoundError
-        opened = stream(path)
-    except FileNotFoundError as error:
-        raise not_found("This file has no content.", "file_id") from error
-    return FileResponse(opened, as_attachment=True, filename=name, content_type="application/octet-stream")
+    if not path or not default_storage.exists(path):
+        raise not_found("This file has no content.", "file_id")
+    opened = stream(path) if len(files) == 1 else json_lines(version)
+    response = FileResponse(opened) if len(files) == 1 else StreamingHttpResponse(opened)
+    response["Content-Type"] = "application/octet-stream"
+    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or ""
+    return response
 
 
 def delete(caller: Caller, request: HttpRequest, file: str) -> dict[str, Any]:

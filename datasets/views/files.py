@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TypeVar
 
 from django.contrib.auth.decorators import login_required
-from django.http import FileResponse, Http404, HttpResponse
+from django.core.files.storage import default_storage
+from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from console.htmx import HtmxHttpRequest
 from datasets import pictures
-from datasets.storage import stream
+from datasets.rows import json_lines
 from datasets.views.common import visible_version
 
 ResponseType = TypeVar("ResponseType", bound=HttpResponseBase)
@@ -20,17 +22,17 @@ ResponseType = TypeVar("ResponseType", bound=HttpResponseBase)
 
 @require_GET
 @login_required
-def download(request: HtmxHttpRequest, uid: str) -> FileResponse:
+def download(request: HtmxHttpRequest, uid: str) -> StreamingHttpResponse:
     """The canonical rows as a .jsonl file."""
     version = visible_version(request, uid)
     if not version.rows_path:
         raise Http404(_("This version has no rows."))
+    if not default_storage.exists(version.rows_path):
+        raise Http404(_("The rows are no longer in the storage."))
+    response = StreamingHttpResponse(json_lines(version), content_type="application/jsonl")
     name = f"{version.dataset.name}-{version.label}.jsonl"
-    try:
-        file = stream(version.rows_path)
-    except FileNotFoundError as error:
-        raise Http404(_("The rows are no longer in the storage.")) from error
-    return FileResponse(file, as_attachment=True, filename=name, content_type="application/jsonl")
+    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or ""
+    return response
 
 
 @require_GET

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.utils import timezone
 from playwright.sync_api import Page
 
@@ -15,6 +13,7 @@ from console.models import User, Workspace
 from datasets.models import Dataset, DatasetVersion, VersionState
 from jobs import lifecycle
 from jobs.models import Checkpoint, Draft, Job, Metric, Run, RunSource, RunState
+from tests.rows import chats, store_rows
 
 SERIOUS = ("serious", "critical")
 
@@ -59,10 +58,7 @@ def published(workspace: Workspace) -> DatasetVersion:
     version = DatasetVersion.objects.create(
         dataset=dataset, number=1, state=VersionState.PUBLISHED, row_count=2, turn_count=2, character_count=40
     )
-    line = '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}\n'
-    version.rows_path = default_storage.save(
-        f"datasets/{version.uid}/rows.jsonl", ContentFile(2 * line.encode())
-    )
+    version.rows_path = store_rows(f"datasets/{version.uid}/rows.parquet", chats(2))
     version.save()
     return version
 

@@ -125,7 +125,7 @@ def test_a_version_with_a_fresh_heartbeat_belongs_to_somebody(waiting) -> None:
 def test_a_dead_workers_import_is_taken_over_without_doubling(waiting) -> None:
     version = waiting(a__jsonl=f"{GOOD}\n{GOOD}")
     # It died after it had stored its rows.
-    default_storage.save(f"datasets/{version.uid}/rows-7.jsonl", ContentFile(b"{}"))
+    default_storage.save(f"datasets/{version.uid}/rows-7.parquet", ContentFile(b"{}"))
     DatasetVersion.objects.update(
         import_attempt=7, import_heartbeat_at=timezone.now() - timedelta(seconds=31)
     )
@@ -147,7 +147,7 @@ def test_a_worker_that_lost_its_claim_changes_nothing(waiting, monkeypatch: pyte
     monkeypatch.setattr(FileSystemStorage, "save", slow_save)
     assert not run_import(version.pk)
     version.refresh_from_db()
-    assert (version.import_attempt, version.rows_path) == (2, f"datasets/{version.uid}/rows-2.jsonl")
+    assert (version.import_attempt, version.rows_path) == (2, f"datasets/{version.uid}/rows-2.parquet")
     assert stored_rows(version) == ["rows-2.jsonl"]
 
 

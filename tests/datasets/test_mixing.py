@@ -3,8 +3,6 @@
 from collections import Counter
 
 import pytest
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 
 from datasets.mixing import (
     Source,
@@ -18,12 +16,13 @@ from datasets.mixing import (
     shares,
 )
 from datasets.models import Dataset, DatasetVersion
+from tests.rows import store_rows
 
 
 @pytest.fixture
 def version(workspace):
     dataset = Dataset.objects.create(workspace=workspace, name="numbers")
-    path = default_storage.save("rows.jsonl", ContentFile(b"".join(b'{"row":%d}\n' % n for n in range(10))))
+    path = store_rows("rows.parquet", [{"row": number} for number in range(10)])
     return DatasetVersion.objects.create(
         dataset=dataset, number=1, row_count=10, character_count=100, rows_path=path
     )
@@ -79,9 +78,7 @@ def make_lines(workspace):
 
     def make(lines):
         dataset = Dataset.objects.create(workspace=workspace, name=f"set {Dataset.objects.count()}")
-        path = default_storage.save(
-            f"{dataset.uid}.jsonl", ContentFile("".join(f"{n}\n" for n in lines).encode())
-        )
+        path = store_rows(f"{dataset.uid}.parquet", [b'{"row":%d}' % n for n in lines])
         return DatasetVersion.objects.create(dataset=dataset, number=1, row_count=len(lines), rows_path=path)
 
     return make

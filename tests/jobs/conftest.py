@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 
 from catalog.models import BaseModel, ModelFamily, Offer, OfferedHyperparameter, WeightsKind
 from datasets.models import Dataset, DatasetVersion, VersionState
 from jobs.models import Job, Run, RunState
+from tests.rows import chats, store_rows
 
 
 @pytest.fixture
@@ -47,14 +46,7 @@ def make_version(workspace) -> Callable[..., DatasetVersion]:
             character_count=rows * 20,
             **fields,
         )
-        lines = "".join(
-            f'{{"messages":[{{"role":"user","content":"question {number}"}},'
-            f'{{"role":"assistant","content":"answer {number}"}}]}}\n'
-            for number in range(rows)
-        )
-        version.rows_path = default_storage.save(
-            f"datasets/{version.uid}/rows.jsonl", ContentFile(lines.encode())
-        )
+        version.rows_path = store_rows(f"datasets/{version.uid}/rows.parquet", chats(rows))
         version.save()
         return version
 

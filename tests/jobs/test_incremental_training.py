@@ -7,15 +7,15 @@ import subprocess
 import sys
 
 import pytest
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from catalog.models import BaseModel
+from datasets.rows import iter_rows
 from jobs import launch
 from jobs.models import Run, RunSource, RunState
 from jobs.run_files import result_directory
 from jobs.weights import WeightsUnavailable
+from tests.rows import store_rows
 from tests.tiny_models import make_tiny
 
 pytestmark = [pytest.mark.training, pytest.mark.django_db]
@@ -38,9 +38,8 @@ def run_on(make_run, make_version, weights, base_model):
     def run(word: str, **fields) -> tuple[Run, list[dict]]:
         if word not in versions:
             versions[word] = version = make_version(64, name=word)
-            with default_storage.open(version.rows_path) as file:
-                rows = file.read().replace(b"question", word.encode())
-            version.rows_path = default_storage.save(f"{word}.jsonl", ContentFile(rows))
+            rows = [line.replace(b"question", word.encode()) for line in iter_rows(version)]
+            version.rows_path = store_rows(f"{word}.parquet", rows)
             version.save()
         made = make_run(RunState.DONE, method="FullFineTuning", finished_at=timezone.now(), **fields)
         RunSource.objects.create(run=made, version=versions[word])

@@ -1,6 +1,5 @@
 """The data directory of a run: what is in the two files, what is said about it, the same every time."""
 
-import json
 import shutil
 from collections import Counter
 from hashlib import sha256
@@ -11,16 +10,17 @@ from django.core.files.storage import default_storage
 
 from catalog.models import Offer
 from datasets.models import SharedData, SharedKind
+from datasets.rows import iter_rows
 from jobs.models import Job, RunSource, RunState
 from jobs.run_data import mix_report, write_data
 from jobs.run_files import run_directory
+from tests.rows import store_rows
 
 
 def reword(version, word: bytes) -> None:
     """Makes the rows of a version unlike those of any other."""
-    with default_storage.open(version.rows_path) as file:
-        text = file.read().replace(b"question", word)
-    version.rows_path = default_storage.save("reworded.jsonl", ContentFile(text))
+    rows = [line.replace(b"question", word) for line in iter_rows(version)]
+    version.rows_path = store_rows("reworded.parquet", rows)
     version.save()
 
 
@@ -143,8 +143,8 @@ def test_what_is_tested_on_does_not_come_back_with_the_base_data(run_on, base):
 def test_pictures_lie_beside_the_rows(run_on, make_version, base_model):
     version = make_version(2, name="pictures")
     names = ["0123456789abcdef.png", "fedcba9876543210.jpg"]
-    rows = "".join(json.dumps({"image": f"images/{name}", "prompt": "a cat"}) + "\n" for name in names)
-    version.rows_path = default_storage.save("pictures.jsonl", ContentFile(rows.encode()))
+    rows = [{"image": f"images/{name}", "prompt": "a cat"} for name in names]
+    version.rows_path = store_rows("pictures.parquet", rows)
     version.save()
     for name in names:
         default_storage.save(f"datasets/{version.uid}/images/{name}", ContentFile(name.encode()))
