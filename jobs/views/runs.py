@@ -14,15 +14,16 @@ from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseStopPolling
 
+from catalog.models import Model
 from console.access import get_visible, get_writable, may_write
 from console.htmx import HtmxHttpRequest, wants_fragment
-from jobs import lifecycle, portable
+from jobs import lifecycle, portable, publishing
 from jobs.curves import curves, metric_label, metric_table
 from jobs.estimate import comparison
 from jobs.launch import run_directory
 from jobs.log_tail import log_path, read_log
 from jobs.messages import failure_detail
-from jobs.models import Run, RunState
+from jobs.models import Publication, Run, RunState
 from jobs.presentation import (
     is_settled,
     latest_metrics,
@@ -39,6 +40,8 @@ WORKSPACE = "job__workspace"
 LONG_WAIT_SECONDS = 60
 # Newest entries of the timeline that the page shows.
 TIMELINE_LENGTH = 100
+# Names of models that the form for publishing suggests.
+NAMES_OFFERED = 200
 
 
 def _runs() -> QuerySet[Run]:
@@ -52,14 +55,24 @@ def _runs() -> QuerySet[Run]:
 def run_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Everything about one run. The parts that change while it runs come again through `run_progress`."""
     run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
-    context = {
-        **_live(run),
-        **_beside(run),
-        "can_write": may_write(request, run.job.workspace_id),
-        "configuration_json": portable.to_text(run),
-        "nav": "jobs",
-    }
-    return render(request, "jobs/run.html", context)
+    return render(request, "jobs/run.html", _page(request, run))
+
+
+@require_POST
+@login_required
+def publish_run(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Publishes a finished run by hand: the name of a model of the workspace gives it a further version, any
+    other makes a new model. The page comes back with the reason where it cannot be."""
+    run = get_writable(_runs(), request.user, WORKSPACE, uid=uid)
+    name = request.POST.get("model_name", "").replace("\0", "").strip()
+    model = Model.objects.filter(workspace=run.job.workspace, name=name).first()
+    try:
+        publishing.request(run, request.user, name, model)
+    except publishing.PublicationRefused as refused:
+        context = {**_page(request, run), "publish_name": name, "publish_error": str(refused)}
+        return render(request, "jobs/run.html", context, status=422)
+    messages.success(request, _("%(run)s is being published as “%(name)s”.") % {"run": run, "name": name})
+    return redirect("jobs:run", uid=run.uid)
 
 
 @require_GET
@@ -81,8 +94,9 @@ def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     if not wants_fragment(request):
         return redirect("jobs:run", uid=run.uid)
     context = _live(run)
+    context["can_write"] = may_write(request, run.job.workspace_id)
     if request.GET.get("state") != context["state_token"]:
-        context |= {"with_state": True, "can_write": may_write(request, run.job.workspace_id)}
+        context["with_state"] = True
     if request.GET.get("parts") != context["parts_token"]:
         context |= {"with_parts": True, **_beside(run)}
     response = render(request, "jobs/_run_live.html", context)
@@ -162,6 +176,17 @@ def stop_run(request: HtmxHttpRequest, uid: str) -> HttpResponseRedirect:
     return redirect("jobs:run", uid=run.uid)
 
 
+def _page(request: HtmxHttpRequest, run: Run) -> dict[str, Any]:
+    """Context of the whole page."""
+    return {
+        **_live(run),
+        **_beside(run),
+        "can_write": may_write(request, run.job.workspace_id),
+        "configuration_json": portable.to_text(run),
+        "nav": "jobs",
+    }
+
+
 def _live(run: Run) -> dict[str, Any]:
     """Context of the live part."""
     now = timezone.now()
@@ -177,9 +202,19 @@ def _live(run: Run) -> dict[str, Any]:
         and (now - run.created_at).total_seconds() > LONG_WAIT_SECONDS,
         "cost": comparison(run),
         "is_settled": is_settled(run),
+        "publishable_names": _publishable_names(run),
         "state_token": state_token(run),
         "parts_token": parts_token(run),
     }
+
+
+def _publishable_names(run: Run) -> list[str] | None:
+    """The models that could get a further version from this run; None where it cannot be published by hand:
+    it is not done, or is published already or about to be."""
+    if run.state != RunState.DONE or run.publication == Publication.PENDING or run.model_version:
+        return None
+    models = Model.objects.filter(workspace=run.job.workspace, model_type=run.job.model_type)
+    return list(models.order_by("name").values_list("name", flat=True)[:NAMES_OFFERED])
 
 
 def _beside(run: Run) -> dict[str, Any]:
