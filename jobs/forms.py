@@ -7,13 +7,10 @@ that htmx swaps while somebody fills it in (typed, without complaints), and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 from django import forms
-from django.db.models import Q
 from django.http import QueryDict
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
@@ -24,10 +21,10 @@ from catalog.models import BaseModel, ModelType, OfferedHyperparameter
 from catalog.values import InvalidValue, Kind, format_number, parse
 from console.models import Workspace
 from datasets.mixing import TEST_ROWS, Source
-from datasets.models import DatasetVersion, SharedKind, VersionState
+from datasets.models import DatasetVersion, VersionState
 from jobs.configuration import Configuration, Problems, problems
 from jobs.corpus_fields import CorpusFields, as_parts
-from jobs.data_rules import CORPUS_RATIO_DEFAULT, DATA_RULES, RECOMMENDED_RATE, SAMPLING_RATE_RANGE, DataRules
+from jobs.data_rules import CORPUS_RATIO_DEFAULT, RECOMMENDED_RATE, SAMPLING_RATE_RANGE
 from jobs.hyperparameter_fields import (
     PREFIX,
     ShownHyperparameter,
@@ -43,6 +40,7 @@ from jobs.model_choice import ModelChoice, choose, is_named
 from jobs.models import DESCRIPTION_LENGTH, NAME_LENGTH, Job, Run
 from jobs.reading import active_run, latest_run, typed_from
 from jobs.resources import ResourceFields
+from jobs.source_fields import SourceFields
 
 # Where jobs.configuration's word for a field is not the form's.
 FIELD_OF_PROBLEM = {"sources": "source", "corpus_ratio": "corpus_parts"}
@@ -61,19 +59,7 @@ class DescriptionField(forms.CharField):
         return {name: value for name, value in super().widget_attrs(widget).items() if name != "maxlength"}
 
 
-@dataclass(frozen=True)
-class SourceRow:
-    """A dataset version that may be chosen to train on, and what was typed for it."""
-
-    version: DatasetVersion
-    label: str
-    is_preset: bool
-    is_chosen: bool
-    rate: str
-    errors: Sequence[str]
-
-
-class RunForm(IncrementalFields, CorpusFields, ResourceFields):
+class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
     """The whole page. Errors come from `jobs.configuration.problems`, so that API and form say the same.
 
     `typed` is what the browser sent, or an empty QueryDict for a page that opens. Only a `submitted` form
@@ -171,11 +157,6 @@ class RunForm(IncrementalFields, CorpusFields, ResourceFields):
         return bool(shown_for and self.choice.offer and shown_for != str(self.choice.offer.pk))
 
     @property
-    def rules(self) -> DataRules:
-        """What the chosen type asks of its data."""
-        return DATA_RULES[self.choice.model_type]
-
-    @property
     def locking_run(self) -> Run | None:
         """The run to build on, where it decides the base model."""
         base = self.chosen_base
@@ -241,37 +222,13 @@ class RunForm(IncrementalFields, CorpusFields, ResourceFields):
             self.fields[f"rate-{version.uid}"] = forms.CharField(label=label, required=False)
         low, high = map(format_number, self.rules.split_range)
         self.fields["split_ratio"].widget.attrs |= {"min": low, "max": high}
-        options = [(version.uid, self.label_of(version)) for version in self.published]
+        tested = self.usable_version(self.typed.get("test_source", ""))
+        versions = [tested] if tested and tested not in self.published else []
+        options = [(version.uid, self.label_of(version)) for version in [*versions, *self.published]]
         split = ("", _("Hold out a share of the training data"))
         cast(forms.ChoiceField, self.fields["test_source"]).choices = [split, *options]
         if self.job:
             del self.fields["name"], self.fields["type"], self.fields["description"]
-
-    @cached_property
-    def published(self) -> list[DatasetVersion]:
-        """The published versions that the chosen type can train on: the workspace's own, newest first, then
-        those that the operator offers to all (预置数据集)."""
-        is_preset = Q(shared__kind=SharedKind.PRESET, shared__enabled=True)
-        versions = DatasetVersion.objects.filter(
-            Q(dataset__workspace=self.workspace) | is_preset,
-            dataset__row_type=self.rules.row_type,
-            state=VersionState.PUBLISHED,
-        )
-        versions = versions.select_related("dataset", "shared").defer("problems")
-        found = list(versions.order_by("-published_at", "-pk"))
-        return sorted(found, key=self._is_preset)
-
-    def label_of(self, version: DatasetVersion) -> str:
-        """The operator's name of a preset version, in the reader's language; else its own."""
-        return str(version.shared) if self._is_preset(version) else str(version)
-
-    def _is_preset(self, version: DatasetVersion) -> bool:
-        return version.dataset.workspace_id != self.workspace.pk
-
-    @cached_property
-    def chosen_versions(self) -> list[DatasetVersion]:
-        uids = set(self.typed.getlist("source"))
-        return [version for version in self.published if version.uid in uids]
 
     # --- What it means -------------------------------------------------------------------------------------
 
@@ -365,17 +322,24 @@ class RunForm(IncrementalFields, CorpusFields, ResourceFields):
             rate = self._read_number(name, self.typed.get(name, "1"), errors)
             if rate is not None:
                 sources.append(Source(version, rate))
-        unknown = set(self.typed.getlist("source")) - {version.uid for version in self.chosen_versions}
-        if unknown:
-            errors["sources"] = [self._not_published(uid) for uid in sorted(unknown)]
+        counting = {version.uid: version for version in self.counting_versions}
+        unknown = self.typed_sources - {version.uid for version in self.chosen_versions} - set(counting)
+        if unknown or counting:
+            errors["sources"] = [self._not_counted(version) for version in counting.values()]
+            errors["sources"] += [self._not_published(uid) for uid in sorted(unknown)]
         return sources
 
     def _read_test_version(self, errors: Problems) -> DatasetVersion | None:
         uid = self.typed.get("test_source", "")
-        found = next((version for version in self.published if version.uid == uid), None)
+        found = self.usable_version(uid)
         if uid and found is None:
             errors["test_source"] = [self._not_published(uid)]
         return found
+
+    def _not_counted(self, version: DatasetVersion) -> str:
+        if version.state == VersionState.IMPORTING:
+            return _("The rows of %(version)s are still being counted.") % {"version": version}
+        return _("The rows of %(version)s could not be counted; its page says why.") % {"version": version}
 
     def _not_published(self, uid: str) -> str:
         return _("%(uid)s is not a published dataset version that this job type can use.") % {"uid": uid}
@@ -434,21 +398,6 @@ class RunForm(IncrementalFields, CorpusFields, ResourceFields):
     def wrong_sections(self) -> set[str]:
         """The sections of the page (their ids) that hold errors."""
         return {section_of(name) for name in self.errors}
-
-    @property
-    def source_rows(self) -> list[SourceRow]:
-        chosen = {version.uid for version in self.chosen_versions}
-        return [
-            SourceRow(
-                version=version,
-                label=self.label_of(version),
-                is_preset=self._is_preset(version),
-                is_chosen=version.uid in chosen,
-                rate=self.typed.get(f"rate-{version.uid}", "1"),
-                errors=[str(error) for error in self.errors.get(f"rate-{version.uid}", [])],
-            )
-            for version in self.published
-        ]
 
 
 def section_of(field: str) -> str:

@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from jobs.views import compare, deletion, drafts, jobs, runs, wizard
+from jobs.views import compare, deletion, drafts, jobs, runs, sources, wizard
 
 app_name = "jobs"
 urlpatterns = [
     path("", jobs.job_list, name="list"),
     path("new/", wizard.create, name="create"),
     path("new/panel/", wizard.panel, name="panel"),
+    path("new/source/<slug:uid>/", sources.source_row, name="source_row"),
     path("new/draft/", drafts.save_draft, name="save_draft"),
     path("new/draft/discard/", drafts.discard_draft, name="discard_draft"),
     path("compare/", compare.compare_runs, name="compare"),

@@ -22,6 +22,7 @@ from jobs.summary import summarize
 # The parts that htmx asks for, by the id of the element that they fill.
 PARTS = {
     "training-config": "jobs/_training_config.html",
+    "source-list": "jobs/_source_list.html",
     "corpus-config": "jobs/_corpus.html",
     "test-set": "jobs/_test_set.html",
     "resource-fields": "jobs/_resources.html",

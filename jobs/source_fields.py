@@ -1,0 +1,180 @@
+"""The sources of 数据配置, for the form of a run: which dataset versions may be chosen, which are, and what was typed
+for them. Of hundreds a few are shown; what is chosen is always among them, and a search finds the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from django import forms
+from django.db.models import Case, Q, QuerySet, Value, When
+from django.http import QueryDict
+
+from console.models import Workspace
+from datasets.models import DatasetVersion, SharedKind, VersionState
+from jobs.data_rules import DATA_RULES, DataRules
+from jobs.model_choice import ModelChoice
+
+# Rows of the list, and how many more a click brings.
+SHOWN_SOURCES = 20
+# The newest versions: as many are read at once, and can be test sets without being searched for.
+MOST_READ = 200
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A dataset version that may be chosen to train on, and what was typed for it. One in place (S3/BOS) can be
+    chosen while its rows are still counted."""
+
+    version: DatasetVersion
+    label: str
+    is_preset: bool
+    is_chosen: bool
+    rate: str
+    errors: Sequence[str] = ()
+
+    @property
+    def is_in_place(self) -> bool:
+        return hasattr(self.version, "location")
+
+    @property
+    def is_counting(self) -> bool:
+        return self.version.state == VersionState.IMPORTING
+
+    @property
+    def is_published(self) -> bool:
+        return self.version.state == VersionState.PUBLISHED
+
+
+class SourceFields(forms.Form):
+    """What the form of a run asks about its sources. `source_used` is a folder that was chosen a moment ago."""
+
+    source_q = forms.CharField(required=False)
+    source_shown = forms.IntegerField(required=False)
+
+    workspace: Workspace
+    typed: QueryDict
+    choice: ModelChoice
+
+    @property
+    def rules(self) -> DataRules:
+        """What the chosen type asks of its data."""
+        return DATA_RULES[self.choice.model_type]
+
+    @property
+    def usable_versions(self) -> QuerySet[DatasetVersion]:
+        """The published versions that the chosen type can train on: the workspace's own, newest first, then
+        those that the operator offers to all (预置数据集)."""
+        is_preset = Q(shared__kind=SharedKind.PRESET, shared__enabled=True)
+        versions = DatasetVersion.objects.filter(
+            Q(dataset__workspace=self.workspace) | is_preset,
+            dataset__row_type=self.rules.row_type,
+            state=VersionState.PUBLISHED,
+        )
+        is_foreign = Case(When(dataset__workspace=self.workspace, then=Value(0)), default=Value(1))
+        versions = versions.select_related("dataset", "shared", "location")
+        return versions.defer("problems", "statistics", "location__manifest").order_by(
+            is_foreign, "-published_at", "-pk"
+        )
+
+    @cached_property
+    def published(self) -> list[DatasetVersion]:
+        """The first of the usable versions: all there are in most workspaces."""
+        return list(self.usable_versions[: max(MOST_READ, self.shown_sources + 1)])
+
+    def label_of(self, version: DatasetVersion) -> str:
+        """The operator's name of a preset version, in the reader's language; else its own."""
+        return str(version.shared) if self._is_preset(version) else str(version)
+
+    def _is_preset(self, version: DatasetVersion) -> bool:
+        return version.dataset.workspace_id != self.workspace.pk
+
+    @property
+    def typed_sources(self) -> set[str]:
+        return set(self.typed.getlist("source") + self.typed.getlist("source_used"))
+
+    @cached_property
+    def chosen_versions(self) -> list[DatasetVersion]:
+        uids = self.typed_sources
+        found = [version for version in self.published if version.uid in uids]
+        return found + self._others(uids - {version.uid for version in found})
+
+    @cached_property
+    def counting_versions(self) -> list[DatasetVersion]:
+        """Chosen versions in place whose rows are not counted yet, or could not be."""
+        uids = self.typed_sources - {version.uid for version in self.chosen_versions}
+        if not uids:
+            return []
+        versions = DatasetVersion.objects.filter(
+            uid__in=uids, dataset__workspace=self.workspace, location__isnull=False
+        )
+        versions = versions.filter(state__in=(VersionState.IMPORTING, VersionState.FAILED))
+        return list(versions.select_related("dataset", "location").defer("problems", "location__manifest"))
+
+    def usable_version(self, uid: str) -> DatasetVersion | None:
+        """The version of a uid, if it may be chosen."""
+        found = next((version for version in self.published if version.uid == uid), None)
+        return found or next(iter(self._others({uid} if uid else set())), None)
+
+    def _others(self, uids: set[str]) -> list[DatasetVersion]:
+        """Usable versions that are not among those that were read."""
+        if not uids or len(self.published) < MOST_READ:
+            return []
+        return list(self.usable_versions.filter(uid__in=uids))
+
+    # --- The list --------------------------------------------------------------------------------------------
+
+    @property
+    def source_query(self) -> str:
+        return self.typed.get("source_q", "").replace("\0", "").strip()[:100]
+
+    @property
+    def shown_sources(self) -> int:
+        """How many rows are shown besides those that are chosen."""
+        text = self.typed.get("source_shown", "")
+        return min(int(text), 10_000) if text.isdecimal() and len(text) < 9 else SHOWN_SOURCES
+
+    @property
+    def more_sources(self) -> int:
+        """How many are shown after a click on "show more"."""
+        return self.shown_sources + SHOWN_SOURCES
+
+    @property
+    def has_source_search(self) -> bool:
+        return bool(self.source_query) or len(self.published) > SHOWN_SOURCES
+
+    @cached_property
+    def _found(self) -> list[DatasetVersion]:
+        """What the search finds besides the chosen ones, one more than is shown."""
+        chosen = {version.uid for version in self.chosen_versions}
+        if not self.source_query:
+            return [version for version in self.published if version.uid not in chosen]
+        named = Q(dataset__name__icontains=self.source_query) | Q(uid=self.source_query)
+        shared = Q(shared__name_zh__icontains=self.source_query) | Q(
+            shared__name_en__icontains=self.source_query
+        )
+        found = self.usable_versions.filter(named | shared).exclude(uid__in=chosen)
+        return list(found[: self.shown_sources + 1])
+
+    @property
+    def has_more_sources(self) -> bool:
+        return len(self._found) > self.shown_sources
+
+    @property
+    def source_rows(self) -> list[SourceRow]:
+        """Those that are chosen, then what is found."""
+        chosen = [*self.counting_versions, *self.chosen_versions]
+        rows = [self._row(version, is_chosen=True) for version in chosen]
+        found = self._found[: self.shown_sources]
+        return rows + [self._row(version, is_chosen=False) for version in found]
+
+    def _row(self, version: DatasetVersion, *, is_chosen: bool) -> SourceRow:
+        return SourceRow(
+            version=version,
+            label=self.label_of(version),
+            is_preset=self._is_preset(version),
+            is_chosen=is_chosen,
+            rate=self.typed.get(f"rate-{version.uid}", "1"),
+            errors=[str(error) for error in self.errors.get(f"rate-{version.uid}", [])],
+        )
