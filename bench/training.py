@@ -82,7 +82,7 @@ def _prepared(directory: Path) -> Any:
     version.row_count = version.turn_count = len(rows)
     version.save()
     model = BaseModel.objects.get(
-        pk=Offer.objects.filter(method="LoRA", base_model__family__key="llama2")[0].base_model_id
+        pk=Offer.objects.filter(method="LoRA", base_model__family__key="llama")[0].base_model_id
     )
     model.weights_kind, model.weights_location = WeightsKind.DIRECTORY, str(make_weights("llama"))
     model.save()

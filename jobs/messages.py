@@ -79,6 +79,12 @@ FAILURES: Texts = {
     "out_of_memory": _(
         "The memory was not enough. Shorten the sequence length, lower the batch size, or choose LoRA."
     ),
+    "too_little_memory": _(
+        "The run needs about %(needed)s GiB of memory (weights %(weights)s, gradients and optimiser %(optimiser)s, "
+        "activations %(activations)s), and %(available)s GiB are free. Choose LoRA or a smaller base model, or "
+        "lower the batch size or the sequence length."
+    ),
+    "not_mergeable": _("Adapters of this kind of model are not merged into its weights."),
     "disk_full": _(
         "The disk is full. Ask an operator to make room, then start a new run; finished checkpoints are kept."
     ),
@@ -111,6 +117,11 @@ WARNINGS: Texts = {
     ),
     "prompts_cut": _("%(rows)s prompts are longer than the text encoder reads; it saw only their beginning."),
     "samples_left_out": _("The memory was not enough to draw samples at step %(step)s."),
+    "batch_halved": _(
+        "The memory was not enough; the run goes on with batches of %(batch)s and %(steps)s accumulation steps, "
+        "which trains the same."
+    ),
+    "not_merged": _("Published without merged weights: %(reason)s"),
     "rows_dropped": _("%(rows)s rows have no reply to learn from and were left out."),
 }
 

@@ -15,17 +15,19 @@ _root = str(Path(__file__).resolve().parents[2])
 sys.path[:] = [entry for entry in sys.path if str(Path(entry or ".").resolve()) != _root] + [_root]
 
 import errno  # noqa: E402
+import gc  # noqa: E402
 import importlib  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
 import traceback  # noqa: E402
 import warnings  # noqa: E402
 
+import msgspec  # noqa: E402
 from filelock import FileLock, Timeout  # noqa: E402
 
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, step_of  # noqa: E402
 from jobs.training.events import FILE_NAME, EventWriter, TrainingFailure, read_events  # noqa: E402
-from jobs.training.spec import LOCK_NAME, PID_NAME, Spec, read_spec  # noqa: E402
+from jobs.training.spec import LOCK_NAME, PID_NAME, Setting, Spec, read_spec  # noqa: E402
 from jobs.training.stopping import Stop, StopRequestedError  # noqa: E402
 from jobs.training.trainers import find_trainer  # noqa: E402
 
@@ -92,7 +94,7 @@ def _run_locked(run_dir: Path, stop: Stop) -> int:
     try:
         spec = read_spec(run_dir)
         events.attempt = spec.attempt
-        _train(spec, run_dir, events, stop)
+        _train_in_memory(spec, run_dir, events, stop)
     except StopRequestedError:
         steps = [step_of(path) for path in list_checkpoints(run_dir / "checkpoints")]
         events.write("stopped", step=max(steps, default=0), checkpoint=max(steps, default=None))
@@ -109,6 +111,51 @@ def _run_locked(run_dir: Path, stop: Stop) -> int:
     finally:
         events.close()
     return 0
+
+
+def _train_in_memory(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
+    """Train; where the memory is not enough, again with half the batch and twice the accumulation, which is the same
+    training in smaller portions. Goes on from the newest checkpoint, as every start does.
+    """
+    while True:
+        try:
+            _train(spec, run_dir, events, stop)
+            return
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            smaller = _in_smaller_portions(spec, run_dir) if explain(error).code == "out_of_memory" else None
+            if smaller is None:
+                raise
+            spec = smaller
+            traceback.clear_frames(error.__traceback__)  # they hold the model that did not fit
+        batch, steps = (spec.hyperparameters[key].value for key in PORTIONS)
+        events.warn(
+            "batch_halved",
+            f"The memory was not enough, so batchSize is {batch} and gradientAccumulationSteps {steps} from here on.",
+            batch=batch,
+            steps=steps,
+        )
+        gc.collect()
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+PORTIONS = ("batchSize", "gradientAccumulationSteps")
+
+
+def _in_smaller_portions(spec: Spec, run_dir: Path) -> Spec | None:
+    """The spec with half of the batch that the run was started with, and the accumulation doubled; None where the
+    batch cannot be halved or the run had not got as far as a batch.
+    """
+    starts = [event for event in read_events(run_dir / FILE_NAME)[0] if event["type"] == "start"]
+    if not starts or starts[-1]["attempt"] != spec.attempt:
+        return None
+    batch, steps = (starts[-1]["resolved"][key]["value"] for key in PORTIONS)
+    if batch % 2:
+        return None
+    portions = {"batchSize": batch // 2, "gradientAccumulationSteps": steps * 2}
+    chosen = {key: Setting(value, "trainer") for key, value in portions.items()}
+    return msgspec.structs.replace(spec, hyperparameters=spec.hyperparameters | chosen)
 
 
 def _train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:

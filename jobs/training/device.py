@@ -1,7 +1,11 @@
 """Where a run trains, and how many threads are worth it."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
+from jobs.training import memory
 from jobs.training.events import TrainingFailure
 
 TINY = 20_000_000  # parameters below which a second thread costs more than it brings
@@ -14,3 +18,27 @@ def find_device(asked: str) -> str:
             "no_gpu", "The run asks for a GPU, and this machine has none that torch can use."
         )
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def require_memory(
+    weights: Path, method: str, values: Any, device: str, length: int, *, loaded: bool
+) -> None:
+    """Refuse a run that is clearly too large for the device. `length` is that of the longest sequence; `loaded` says
+    whether the weights lie in the memory already. Raises TrainingFailure (too_little_memory).
+    """
+    if not memory.is_checked():
+        return
+    batch = values["batchSize"] or 1
+    all_linear = method == "LoRA" and values["loraAllLinear"] == "True"
+    rank = values["loraRank"] if method == "LoRA" else 0
+    needed = memory.estimate(weights, method, batch, length, device=device, rank=rank, all_linear=all_linear)
+    if needed is None:
+        return
+    if device == "cuda":
+        available, what = torch.cuda.mem_get_info()[0], "the GPU"
+    else:
+        available, what = memory.machine_memory(), "the machine"
+        available += needed.libraries  # this process has them already
+    if loaded:
+        available += needed.weights
+    memory.require(needed, available, what, batch, length)

@@ -22,7 +22,7 @@ from jobs.training.checkpoints import (
     training_state,
 )
 from jobs.training.data import prepare
-from jobs.training.device import TINY, find_device
+from jobs.training.device import TINY, find_device, require_memory
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
@@ -57,6 +57,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     # Tokenizer and weights
     events.write("phase", name="loading_weights")
     check_weights(Path(spec.base.path))
+    require_memory(Path(spec.base.path), spec.method, values, device, 1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
     model = load_model(spec.base, dtype)
     stop.check()
@@ -107,7 +108,9 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     values.decide("packing", "true" if is_packed else "false")
     if is_packed:
         dataset = pack_dataset(dataset, values["maxSeqLen"], "bfd")
-    batch_rule(values, len(dataset), rows.longest() if not is_packed else values["maxSeqLen"])
+    longest = values["maxSeqLen"] if is_packed else rows.longest()
+    batch_rule(values, len(dataset), longest)
+    require_memory(Path(spec.base.path), spec.method, values, device, longest, loaded=True)
 
     # Method
     if is_lora:
