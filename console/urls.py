@@ -6,6 +6,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
 from console import health, metrics, views
+from jobs.views import resources
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -20,6 +21,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),
     path("sft/", include("jobs.urls")),
+    path("resources/", resources.resources, name="resources"),
     path("datasets/", include("datasets.urls")),
     path("models/", include("catalog.registry_urls")),
     path("base-models/", include("catalog.urls")),

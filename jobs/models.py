@@ -472,3 +472,30 @@ class Draft(models.Model):
     def name(self) -> str:
         """The name typed for a new job, empty so far perhaps."""
         return "".join(self.fields.get("name", [])[:1])
+
+
+class Worker(models.Model):
+    """A process that trains or imports, as it announced itself (jobs/announcing.py)."""
+
+    name = models.CharField(_("name"), max_length=200, unique=True)
+    # As in Run.follower: whose runs these are.
+    process = models.CharField(_("process"), max_length=200)
+    host = models.CharField(_("host"), max_length=200)
+    queues = models.JSONField(_("queues"), default=list)
+    slots = models.PositiveIntegerField(_("runs at the same time"), default=1)
+    # [{"kind": "cuda", "name": "NVIDIA H100", "memory": bytes}, {"kind": "cpu", "name": "16 cores", "memory": bytes}]
+    devices = models.JSONField(_("devices"), default=list)
+    # {"jingtiao": "0.1.0", "python": "3.11.9", "torch": "2.13.0", …}
+    versions = models.JSONField(_("versions"), default=dict)
+    # {"cpu": percent of all cores, "memory": percent}
+    load = models.JSONField(_("load"), default=dict)
+    started_at = models.DateTimeField(_("started at"))
+    heartbeat_at = models.DateTimeField(_("last sign of life"))
+
+    class Meta:
+        ordering = ("host", "name")
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self) -> str:
+        return self.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 from celery import shared_task
@@ -10,11 +11,13 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from django.conf import settings
 
 from console.celery import app
-from jobs import follow, lifecycle, publishing, queueing, warm
+from jobs import announcing, follow, lifecycle, publishing, queueing, warm
 
 logger = logging.getLogger(__name__)
 # The queues that this worker serves (its option -Q); empty in a process that is no worker.
 SERVED: set[str] = set()
+# Set when this worker ends: it is listed no longer.
+gone = threading.Event()
 
 
 @celeryd_after_setup.connect
@@ -56,9 +59,13 @@ def dispatch() -> None:
 
 @worker_ready.connect
 def look_for_work(sender: object = None, **kwargs: object) -> None:
-    """A training worker that comes up asks at once, without waiting for beat."""
-    for queue in SERVED - {settings.CELERY_TASK_DEFAULT_QUEUE}:
+    """A training worker that comes up asks at once, without waiting for beat, and is listed from then on."""
+    training = SERVED - {settings.CELERY_TASK_DEFAULT_QUEUE}
+    for queue in training:
         run_training.apply_async(queue=queue)
+    worker = getattr(sender, "controller", None)
+    if training and worker is not None:
+        announcing.keep_announcing(worker.hostname, training, worker.concurrency, gone)
 
 
 @worker_shutting_down.connect
@@ -66,3 +73,4 @@ def save_and_release(sender: object = None, **kwargs: object) -> None:
     """A worker that is told to end has its trainers save, and puts their runs back into the queue."""
     follow.shutting_down.set()
     warm.let_go()
+    gone.set()

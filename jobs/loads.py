@@ -1,0 +1,80 @@
+"""What the page of resources shows: pools with what is held and waited for, and the machines behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from console.models import Workspace
+from jobs import queueing
+from jobs.announcing import LOST_AFTER
+from jobs.models import Pool, Run, RunState, Worker
+
+
+@dataclass(frozen=True)
+class PoolLoad:
+    """A pool: devices held of all, runs that wait (normal, idle), workers that serve it now."""
+
+    pool: Pool
+    held: int
+    waiting: int
+    waiting_idle: int
+    workers: int
+
+    @property
+    def free(self) -> int:
+        return max(0, self.pool.slots - self.held)
+
+
+@dataclass(frozen=True)
+class WorkerLoad:
+    """A worker and the runs that it follows: those that the reader may open, and how many others."""
+
+    worker: Worker
+    is_lost: bool
+    runs: list[Run]
+    others: int
+
+
+def workers(visible: Sequence[Workspace]) -> list[WorkerLoad]:
+    """Every worker that announced itself, those in touch first."""
+    seen = {workspace.pk for workspace in visible}
+    running = Run.objects.filter(state=RunState.RUNNING).select_related("job").order_by("claimed_at")
+    by_process: dict[str, list[Run]] = {}
+    for run in running:
+        by_process.setdefault(run.follower, []).append(run)
+    lost_since = timezone.now() - LOST_AFTER
+    found = []
+    for worker in Worker.objects.all():
+        followed = by_process.get(worker.process, [])
+        own = [run for run in followed if run.job.workspace_id in seen]
+        is_lost = worker.heartbeat_at < lost_since
+        found.append(WorkerLoad(worker, is_lost, own, len(followed) - len(own)))
+    return sorted(found, key=lambda item: item.is_lost)
+
+
+def pools(announced: Sequence[WorkerLoad]) -> list[PoolLoad]:
+    """Every enabled pool, in the operator's order."""
+    offered = list(Pool.objects.filter(enabled=True))
+    held = queueing.busy_by_pool(offered)
+    counted = (
+        Run.objects.filter(state=RunState.WAITING)
+        .order_by()
+        .values("pool")
+        .annotate(normal=Count("pk", Q(idle=False)), idle=Count("pk", Q(idle=True)))
+    )
+    waiting: dict[int | None, Any] = {item["pool"]: item for item in counted}
+    nothing = {"normal": 0, "idle": 0}
+    loads = []
+    for pool in offered:
+        # Runs without a pool belong to the one of the default queue.
+        keys = [pool.pk, None] if pool.queue == queueing.DEFAULT_QUEUE else [pool.pk]
+        items = [waiting.get(key, nothing) for key in keys]
+        serving = sum(pool.queue in item.worker.queues and not item.is_lost for item in announced)
+        normal, idle = sum(item["normal"] for item in items), sum(item["idle"] for item in items)
+        loads.append(PoolLoad(pool, held[pool.pk], normal, idle, serving))
+    return loads
