@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.db import transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, Sum
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from console.deletion import NotDeletable, record
 from console.models import User
+from datasets.lineage import lineage_of
 from datasets.models import Dataset, DatasetVersion, VersionState
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What goes with a dataset: versions, rows, bytes of the files that were uploaded."""
+
+    versions: int
+    rows: int
+    size: int
+
+
+def loss_of(dataset: Dataset) -> Loss:
+    """What deleting a dataset would remove."""
+    sums = dataset.versions.aggregate(rows=Sum("row_count", default=0), size=Sum("size", default=0))
+    return Loss(dataset.versions.count(), sums["rows"], sums["size"])
+
+
+def obstacles_of(dataset: Dataset, user: User) -> list[tuple[DatasetVersion, list[str]]]:
+    """The versions that something still needs, with what needs them, as far as the user may see it."""
+    versions = dataset.versions.select_related("dataset", "shared").defer("problems")
+    found = [(version, lineage_of(version, user).obstacles) for version in versions]
+    return [(version, obstacles) for version, obstacles in found if obstacles]
 
 
 def delete_version(version: DatasetVersion, user: User) -> None:

@@ -48,6 +48,15 @@ class Lineage:
     successors: list[DatasetVersion]
 
     @property
+    def use_count(self) -> int:
+        return len(self.uses) + self.left_out
+
+    @property
+    def model_count(self) -> int:
+        """Model versions of the uses that are shown, each once."""
+        return len({use.model.pk for use in self.uses if use.model is not None})
+
+    @property
     def obstacles(self) -> list[str]:
         """Why the version cannot be deleted, as sentences; empty where nothing needs it."""
         found = [_("%(run)s: %(role)s") % {"run": use.run, "role": str(use.role)} for use in self.uses]

@@ -2,7 +2,21 @@
 
 from django.urls import path, re_path
 
-from datasets.views import connections, files, lists, problems, rows, statistics, uploads, versions
+from datasets.views import (
+    compare,
+    connections,
+    editing,
+    export,
+    files,
+    lineage,
+    lists,
+    manage,
+    problems,
+    rows,
+    statistics,
+    uploads,
+    versions,
+)
 
 app_name = "datasets"
 urlpatterns = [
@@ -46,6 +60,17 @@ urlpatterns = [
     path("versions/<slug:uid>/thumbnails/<str:name>", files.picture_thumbnail, name="thumbnail"),
     path("versions/<slug:uid>/publish/", versions.publish_version, name="publish"),
     path("versions/<slug:uid>/download/", files.download, name="download"),
+    path("versions/<slug:uid>/rows/<int:number>/edit/", editing.edit_row, name="edit_row"),
+    path("versions/<slug:uid>/rows/<int:number>/drop/", editing.drop_row, name="drop_row"),
+    path("versions/<slug:uid>/rows/drop/", editing.drop_flagged, name="drop_flagged"),
+    path("versions/<slug:uid>/lineage/", lineage.lineage_page, name="lineage"),
+    path("versions/<slug:uid>/export/", export.export, name="export"),
+    path("versions/<slug:uid>/export/file/", export.export_file, name="export_file"),
+    path("versions/<slug:uid>/start-from/", manage.start_from, name="start_from"),
+    path("versions/<slug:uid>/delete/", manage.delete_version, name="delete_version"),
+    path("<slug:uid>/compare/", compare.compare_versions, name="compare"),
+    path("<slug:uid>/settings/", manage.settings, name="settings"),
+    path("<slug:uid>/delete/", manage.delete_dataset, name="delete"),
     path("<slug:uid>/", lists.detail, name="detail"),
     path("<slug:uid>/new-version/", lists.add_version, name="new_version"),
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db import IntegrityError
-from django.db.models import OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -16,11 +17,14 @@ from console.htmx import HtmxHttpRequest, wants_fragment
 from datasets import publishing
 from datasets.formats import by_row_type
 from datasets.forms import DatasetForm, FilterForm
-from datasets.models import Dataset, DatasetVersion, VersionState
+from datasets.models import Dataset, DatasetVersion, RowType, VersionState
 from datasets.uploads import import_files, import_sample
 from datasets.views.common import go
 
 PAGE_SIZE = 20
+# What `?sort=` may name, with the column behind it; a leading "-" turns the order round.
+SORTS = {"created": "created_at", "name": "name", "rows": "latest_rows"}
+DEFAULT_SORT = "-created"
 
 
 @require_GET
@@ -31,12 +35,11 @@ def dataset_list(request: HtmxHttpRequest) -> HttpResponse:
     query = FilterForm(request.GET)
     query.is_valid()
     q, state = query.cleaned_data.get("q", ""), query.cleaned_data.get("state", "")
-    found = Dataset.objects.filter(workspace=workspace)
-    if q:
-        found = found.filter(name__icontains=q)
-    if state:
-        latest = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by("-number")
-        found = found.alias(latest_state=Subquery(latest.values("state")[:1])).filter(latest_state=state)
+    kind, sort = request.GET.get("kind", ""), request.GET.get("sort", "")
+    kind = kind if kind in RowType.values else ""
+    sort = sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT
+    found = _filtered(Dataset.objects.filter(workspace=workspace), q, state, kind)
+    found = _sorted(found, sort)
     page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
     newest = DatasetVersion.objects.filter(dataset__in=list(page)).order_by("dataset_id", "-number")
     versions = {version.dataset_id: version for version in newest.distinct("dataset_id").defer("problems")}
@@ -48,13 +51,45 @@ def dataset_list(request: HtmxHttpRequest) -> HttpResponse:
         "q": q,
         "state": state,
         "states": VersionState.choices,
-        "is_filtered": bool(q or state),
+        "kind": kind,
+        "kinds": RowType.choices,
+        "sort": sort,
+        "is_filtered": bool(q or state or kind),
         "is_importing": any(
             version and version.state == VersionState.IMPORTING for _dataset, version in rows
         ),
     }
     template = "datasets/_list_table.html" if wants_fragment(request) else "datasets/list.html"
     return render(request, template, context)
+
+
+def _latest(field: str) -> Subquery:
+    """A field of each dataset's latest version."""
+    latest = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by("-number")
+    return Subquery(latest.values(field)[:1])
+
+
+def _filtered(found: QuerySet[Dataset], q: str, state: str, kind: str) -> QuerySet[Dataset]:
+    """Datasets by name, description or identifier (also that of a version), state of the latest version, kind."""
+    if q:
+        version = DatasetVersion.objects.filter(dataset=OuterRef("pk"), uid=q)
+        is_text = Q(name__icontains=q) | Q(description__icontains=q) | Q(uid=q)
+        found = found.filter(is_text | Q(Exists(version)))
+    if state:
+        found = found.alias(latest_state=_latest("state")).filter(latest_state=state)
+    # A dataset without rows has no kind yet.
+    if kind:
+        filled = DatasetVersion.objects.filter(dataset=OuterRef("pk"), row_count__gt=0)
+        found = found.filter(Exists(filled), row_type=kind)
+    return found
+
+
+def _sorted(found: QuerySet[Dataset], sort: str) -> QuerySet[Dataset]:
+    column = SORTS[sort.removeprefix("-")]
+    if column == "latest_rows":
+        found = found.annotate(latest_rows=Coalesce(_latest("row_count"), 0))
+    sign = "-" if sort.startswith("-") else ""
+    return found.order_by(f"{sign}{column}", f"{sign}pk")
 
 
 @require_http_methods(["GET", "POST"])
