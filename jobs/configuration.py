@@ -116,7 +116,9 @@ def _check_job(workspace: Workspace, configuration: Configuration, found: Proble
         )
         found_by_field = {"name": "name", "description": "description", "__all__": "name"}
         try:
-            job.full_clean(exclude=["created_by"])
+            # The identifier is new, and the workspace is there: neither is looked up.
+            job.clean_fields(exclude=["uid", "workspace", "created_by"])
+            job.validate_constraints()
         except ValidationError as error:
             for key, messages in error.message_dict.items():
                 if key in found_by_field:
@@ -169,7 +171,7 @@ def _check_publication(workspace: Workspace, configuration: Configuration, found
             found["model_name"].append(_("The model of that name is of another type."))
         return
     try:
-        Model(workspace=workspace, name=name, model_type=configuration.model_type).clean_fields()
+        Model(workspace=workspace, name=name, model_type=configuration.model_type).clean_fields(["workspace"])
     except ValidationError as error:
         found["model_name"] += error.message_dict.get("name", [])
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django import forms
+from django.forms.utils import flatatt
 from django.http import QueryDict
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from catalog.hyperparameters import HYPERPARAMETERS, clean_value
@@ -99,10 +103,32 @@ def form_field(item: OfferedHyperparameter) -> forms.Field:
     return forms.Field(required=False, label=item.label, help_text=item.help, widget=widget)
 
 
+class _DrawnAtOnce(forms.widgets.Input):
+    """Drawn without Django's templates, three to a control: a panel has some twenty controls, and is drawn again
+    for every choice."""
+
+    def render(
+        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
+    ) -> SafeString:
+        widget = self.get_context(name, value, attrs)["widget"]
+        given = {} if widget["value"] is None else {"value": str(widget["value"])}
+        own = {"type": widget["type"], "name": widget["name"]}
+        return format_html("<input{}>", flatatt(own | given | widget["attrs"]))
+
+
+# Named as their parents, by which templates know them (BoundField.widget_type).
+class NumberInput(_DrawnAtOnce, forms.NumberInput):
+    pass
+
+
+class CheckboxInput(_DrawnAtOnce, forms.CheckboxInput):
+    pass
+
+
 def _widget(item: OfferedHyperparameter) -> forms.Widget:
     kind = item.entry.kind
     if kind is Kind.BOOLEAN:
-        return forms.CheckboxInput(attrs={"value": "True"})
+        return CheckboxInput(attrs={"value": "True"})
     options = [(as_text(value), label) for value, label in item.choice_labels]
     if kind is Kind.MULTI_CHOICE:
         return forms.CheckboxSelectMultiple(choices=options)
@@ -113,7 +139,7 @@ def _widget(item: OfferedHyperparameter) -> forms.Widget:
         attrs["min"] = format_number(item.minimum)
     if item.maximum is not None:
         attrs["max"] = format_number(item.maximum)
-    return forms.NumberInput(attrs=attrs)
+    return NumberInput(attrs=attrs)
 
 
 def as_text(value: Raw) -> str | list[str]:
