@@ -34,6 +34,7 @@ urlpatterns = [
     path("versions/<slug:uid>/", versions.version_page, name="version"),
     path("versions/<slug:uid>/rows/", rows.rows_page, name="rows"),
     path("versions/<slug:uid>/statistics/", statistics.statistics_page, name="statistics"),
+    path("versions/<slug:uid>/tokens/", statistics.count_tokens, name="count_tokens"),
     path("versions/<slug:uid>/progress/", versions.import_progress, name="import_progress"),
     path("versions/<slug:uid>/upload/", uploads.upload, name="upload"),
     path("versions/<slug:uid>/uploads/", uploads.begin_upload, name="begin_upload"),

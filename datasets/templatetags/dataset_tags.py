@@ -40,3 +40,10 @@ def updated_at(version: DatasetVersion) -> datetime:
 def percent_of(part: int, whole: int) -> int:
     """The share in percent, 0 of nothing."""
     return min(100, 100 * part // whole) if whole else 0
+
+
+@register.filter
+def share_of(part: int, whole: int) -> str:
+    """The share as people read it: 12.3 %, "< 0.1 %" where there is something but hardly anything."""
+    percent = 100 * part / whole if whole else 0.0
+    return "< 0.1%" if 0 < percent < 0.1 else f"{percent:.1f}%".replace(".0%", "%")
