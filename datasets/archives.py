@@ -146,6 +146,8 @@ def _zip_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[s
     file.seek(0)
     with zipfile.ZipFile(file) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
+        if len(infos) > MAX_MEMBERS:
+            raise Refused("archive_too_many", limit=MAX_MEMBERS)
         declared = sum(info.file_size for info in infos)
         # zipfile gives out no more than the declared size of a member, so these sums hold.
         _check_ratio(declared, size)
@@ -233,8 +235,9 @@ def _tar_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[s
             assert member is not None
             yield info.name, info.size, member
     # The checksum of the .gz stands at its end, after what tar reads.
-    while stream.read(CHUNK_BYTES):
-        pass
+    while rest := stream.read(CHUNK_BYTES):
+        if rest.strip(b"\0"):
+            raise Refused("archive_broken", detail="more data after the end of the archive")
 
 
 def _check_ratio(unpacked: int, packed: int) -> None:

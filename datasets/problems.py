@@ -6,8 +6,10 @@ in the language of that person.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, TypedDict
 
 import msgspec
@@ -62,6 +64,9 @@ TYPES: dict[str, Promise | str] = {
     "string": _("a text"),
     "array": _("a list"),
     "object": _("an object"),
+    # What only tables have.
+    "bytes": _("binary data"),
+    "date": _("a date or time"),
 }
 
 KINDS: dict[str, Kind] = {
@@ -204,6 +209,16 @@ KINDS: dict[str, Kind] = {
     "parquet_broken": Kind(
         _("Broken Parquet file"),
         _("The Parquet file cannot be read from here on: %(detail)s."),
+        spoils_file=True,
+    ),
+    "parquet_bomb": Kind(
+        _("File unpacks to too much"),
+        _("The Parquet file unpacks to more than %(ratio)s times its size. Nothing was read from here on."),
+        spoils_file=True,
+    ),
+    "too_many_columns": Kind(
+        _("Too many columns"),
+        _("The table has %(count)s columns; at most %(limit)s are read."),
         spoils_file=True,
     ),
     "formula_like": Kind(
@@ -393,11 +408,15 @@ def json_type(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "boolean"
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         return "number"
     if isinstance(value, str):
         return "string"
-    return "array" if isinstance(value, list) else "object"
+    if isinstance(value, bytes):
+        return "bytes"
+    if isinstance(value, dt.date | dt.time | dt.timedelta):
+        return "date"
+    return "array" if isinstance(value, list | tuple) else "object"
 
 
 def message(problem: Problem) -> str:

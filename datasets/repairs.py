@@ -7,7 +7,6 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import IO, Any
 
 import msgspec
@@ -17,10 +16,10 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from datasets import pictures, publishing
-from datasets.columns import Writer, copy, open_columns
+from datasets import editing, pictures, publishing
+from datasets.columns import Writer
 from datasets.formats import FORMATS
-from datasets.formats.base import Format, Row, RowError, cut, texts, turns
+from datasets.formats.base import Format, RowError, cut, texts, turns
 from datasets.formats.image_caption import IMAGE_KEYS
 from datasets.models import Dataset, DatasetVersion, RowType, VersionState
 from datasets.pictures import PictureError, Shelf
@@ -28,7 +27,6 @@ from datasets.problems import ERROR, KINDS, Problem, error_count, every, message
 from datasets.publishing import NotAllowed
 from datasets.reading import Unreadable, single
 from datasets.results import KEPT_PROBLEMS, KEPT_WARNINGS
-from datasets.rows import json_lines
 from datasets.sources import inline, suffix_of
 from datasets.statistics import statistics_of
 
@@ -88,9 +86,9 @@ def mend(version: DatasetVersion, key: str, record: str, picture: IO[bytes] | No
         if problem is None or not can_be_mended(version, problem):
             raise NotAllowed(_("This problem is not there any more."))
         format_ = FORMATS[version.format]
-        row = _row(version, format_, problem, record, picture)
+        line = _line(version, format_, problem, record, picture)
         _settle_row_type(version, dataset, format_)
-        _append(version, row)
+        _append(version, line)
         _forget(version, key, problem)
 
 
@@ -104,9 +102,9 @@ def _settle_row_type(version: DatasetVersion, dataset: Dataset, format_: Format)
     dataset.save(update_fields=["row_type"])
 
 
-def _row(
+def _line(
     version: DatasetVersion, format_: Format, problem: Problem, record: str, picture: IO[bytes] | None
-) -> Row:
+) -> bytes:
     """The canonical row; raises NotMended."""
     value = _value(format_, problem, record, picture is not None)
     try:
@@ -114,8 +112,7 @@ def _row(
         if "image" in row:
             row["image"] = _picture(version, row["image"], picture)
         cut(row)
-        msgspec.json.encode(row)
-        return row
+        return msgspec.json.encode(row)
     except RowError as error:
         raise NotMended(_sentence(error.kind, error.params, error.field)) from error
     except PictureError as error:
@@ -161,35 +158,29 @@ def _sentence(kind: str, params: dict[str, Any], field: str = "") -> str:
     return f"{field}: {message(problem)}" if field else message(problem)
 
 
-def _append(version: DatasetVersion, row: Row) -> None:
-    """Writes the rows with one more to a new file; the old one goes after the commit."""
-    old, line = version.rows_path, msgspec.json.encode(row)
-    hashed = hashlib.sha256()
+def _append(version: DatasetVersion, line: bytes) -> None:
+    """Puts a row behind the others, or writes a version's first one; raises NotAllowed."""
+    if version.rows_path:
+        editing.rewrite(version, replace={}, drop=set(), append=[line])
+        version.refresh_from_db()
+        return
+    row = msgspec.json.decode(line)
+    version.row_count, version.turn_count = 1, turns(row)
+    version.character_count = sum(map(len, texts(row)))
+    version.content_hash = hashlib.sha256(line + b"\n").hexdigest()
     with tempfile.TemporaryFile() as file:
         with Writer(file) as writer:
-            if old:
-                with open_columns(version) as parquet:
-                    copy(parquet, writer)
-            writer.add(line, turns(row), sum(map(len, texts(row))))
-        file.seek(0)
-        with pq.ParquetFile(file) as parquet:
-            version.statistics = statistics_of(parquet)
+            writer.add(line, version.turn_count, version.character_count)
+        with pq.ParquetFile(file) as columns:
+            version.statistics = statistics_of(columns)
         file.seek(0)
         wanted = f"datasets/{version.uid}/rows-{version.import_attempt}.parquet"
         version.rows_path = default_storage.save(wanted, File(file))
-    for piece in json_lines(version):
-        hashed.update(piece)
-    version.content_hash = hashed.hexdigest()
-    version.row_count += 1
-    version.turn_count += turns(row)
-    version.character_count += sum(map(len, texts(row)))
     version.save(
         update_fields=[
-            *("rows_path", "content_hash", "row_count", "turn_count", "character_count", "statistics")
+            *("rows_path", "content_hash", "row_count", "turn_count", "character_count", "statistics"),
         ]
     )
-    if old:
-        transaction.on_commit(partial(default_storage.delete, old))
 
 
 # --- The problem goes ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -11,18 +12,29 @@ from time import monotonic
 from typing import IO, Any
 
 import msgspec
+import numpy as np
 
 from datasets.archives import Refused
-from datasets.columns import FLAG_BITS, Writer, digest
-from datasets.fast import DECODERS, Ready
+from datasets.columns import FLAG_BITS, Block, Seen, Writer, digests
+from datasets.fast import DECODERS, LAYOUTS, Ready, ReadyBlock
 from datasets.formats import FORMATS, detect
 from datasets.formats.base import Format, RowError, cut, texts, turns
-from datasets.hints import mixes_languages, personal_data
+from datasets.hints import mixes_languages, personal_data, suspects
 from datasets.models import DatasetVersion
 from datasets.pictures import PictureError, Shelf
 from datasets.problems import ERROR, KINDS, Problem, excerpt
 from datasets.reading import Record, Shortcut, Unreadable
-from datasets.sources import MAX_UNPACKED_BYTES, Captions, DataFile, Item, Place, Sources, inline
+from datasets.sources import (
+    MAX_UNPACKED_BYTES,
+    TABLES,
+    Captions,
+    DataFile,
+    Item,
+    Place,
+    Sources,
+    inline,
+    suffix_of,
+)
 
 PROGRESS_SECONDS = 1
 KEPT_PROBLEMS = 1000
@@ -34,8 +46,6 @@ RECORD_CHARACTERS = 64 * 1024
 # Records, and bytes of the file, that the format is told from.
 HEAD_RECORDS = 50
 HEAD_BYTES = 8 * 1024 * 1024
-# Rows are compared with at most so many different ones, which takes about 200 MB.
-COMPARED_ROWS = 2_000_000
 # Rows are written, and searched for personal data, in blocks.
 BLOCK_BYTES = 256 * 1024
 
@@ -95,7 +105,7 @@ class Result:
         # Rows that are counted but not written yet, each with its file and where it comes from.
         self._block: list[_Kept] = []
         self._block_bytes = 0
-        self._seen: set[int] = set()
+        self._seen = Seen()
         self._stored: dict[Place, str | PictureError] = {}
 
     def read(self) -> None:
@@ -150,8 +160,11 @@ class Result:
             return
         if self.format:
             shortcut.decode = DECODERS.get(self.format.key)
+            shortcut.layout = self.format.key if self.format.key in LAYOUTS else ""
         for item in chain(head, stream):
-            if isinstance(item, Ready):
+            if isinstance(item, ReadyBlock):
+                self._ready_block(file.name, item)
+            elif isinstance(item, Ready):
                 self._ready(file.name, item)
             elif isinstance(item, Record):
                 self._record(file.name, file.place, item)
@@ -233,14 +246,24 @@ class Result:
             flags = FLAG_BITS["mixed_languages"]
         self._keep(_Kept(name, ready.json, ready, ready.turns, ready.characters, flags))
 
+    def _ready_block(self, name: str, block: ReadyBlock) -> None:
+        self._write()
+        flags = block.mixes_languages * FLAG_BITS["mixed_languages"]
+        found = [(int(number), "mixed_languages") for number in np.flatnonzero(flags)]
+        keys = digests(block.lines)
+        found += self._warnings(block.lines, keys)
+        for number, kind in sorted(found):
+            self._problem(name, kind, None, block.ready(number))
+            flags[number] |= FLAG_BITS[kind]
+        self.rows += len(block.lines)
+        self.turns += int(block.turns.sum())
+        self.characters += int(block.characters.sum())
+        places = np.arange(block.line, block.line + len(block.lines))
+        self.columns.add_block(Block(block.lines, block.turns, block.characters, flags, keys, name, places))
+        self._check_size()
+
     def _keep(self, row: _Kept) -> None:
-        """Counts a row, warns of one that was there before, and puts it with those that are to be written."""
-        key = digest(row.line)
-        if key in self._seen:
-            self._problem(row.file, "duplicate", None, row.at)
-            row.flags |= FLAG_BITS["duplicate"]
-        elif len(self._seen) < COMPARED_ROWS:
-            self._seen.add(key)
+        """Counts a row, and puts it with those that are to be written."""
         self.rows += 1
         self.turns += row.turns
         self.characters += row.characters
@@ -250,22 +273,32 @@ class Result:
             self._write()
 
     def _write(self) -> None:
-        """Writes the rows that wait. Personal data are looked for in all of them at once: most have none."""
+        """Writes the rows that wait."""
         if not self._block:
             return
-        lines = b"\n".join([row.line for row in self._block]) + b"\n"
-        self.hash.update(lines)
-        self.bytes += len(lines)
-        if any(True for _kind in personal_data(lines)):
-            for row in self._block:
-                for kind in personal_data(row.line):
-                    self._problem(row.file, kind, None, row.at)
-                    row.flags |= FLAG_BITS[kind]
+        lines = [row.line for row in self._block]
+        for number, kind in sorted(self._warnings(lines, digests(lines))):
+            row = self._block[number]
+            self._problem(row.file, kind, None, row.at)
+            row.flags |= FLAG_BITS[kind]
         for row in self._block:
             place = row.at.line if row.at.row is None else row.at.row
             self.columns.add(row.line, row.turns, row.characters, row.flags, row.file, place)
         self._block.clear()
         self._block_bytes = 0
+        self._check_size()
+
+    def _warnings(self, lines: list[bytes], keys: Any) -> list[tuple[int, str]]:
+        """Takes in lines with their digests; returns which ones came before or seem to hold personal data."""
+        joined = b"\n".join(lines) + b"\n"
+        self.hash.update(joined)
+        self.bytes += len(joined)
+        found = [(int(number), "duplicate") for number in np.flatnonzero(self._seen.add(keys))]
+        for number in suspects(lines, joined):
+            found += [(number, kind) for kind in personal_data(lines[number])]
+        return found
+
+    def _check_size(self) -> None:
         if self.bytes > MAX_UNPACKED_BYTES:
             raise Refused("rows_too_large", limit=MAX_UNPACKED_BYTES // 1024**3)
 
@@ -308,7 +341,7 @@ class Result:
         name: str,
         kind: str,
         params: dict[str, Any] | None = None,
-        at: Item | None = None,
+        at: Record | Ready | Unreadable | None = None,
         field: str = "",
     ) -> None:
         count = self.kinds[kind] = self.kinds.get(kind, 0) + 1
@@ -326,7 +359,7 @@ class Result:
             excerpt=_storable(excerpt(at.text)) if at else "",
         )
         self.noted += 1
-        self._note(problem, at.text if at and is_error else "")
+        self._note(problem, _record_text(name, at) if at and is_error else "")
         if is_shown:
             self.problems.append(problem)
             self.kept_errors += is_error
@@ -335,6 +368,15 @@ class Result:
         """Writes a problem into the file of all problems, with the start of its record so that it can be mended."""
         noted = {**problem, "record": _storable(record[:RECORD_CHARACTERS])} if record else problem
         self.problems_file.write(msgspec.json.encode(noted) + b"\n")
+
+
+def _record_text(name: str, at: Record | Ready | Unreadable) -> str:
+    """A record as somebody can mend it: its text, or of a row of a table its JSON without binary cells."""
+    if isinstance(at, Record) and suffix_of(name) in (".csv", ".tsv", *TABLES):
+        return json.dumps(
+            at.value, ensure_ascii=False, default=lambda cell: "" if isinstance(cell, bytes) else str(cell)
+        )
+    return at.text
 
 
 def _storable(value: Any) -> Any:

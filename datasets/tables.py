@@ -11,10 +11,13 @@ import datetime as dt
 import math
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
 from typing import IO, Any
 
+from datasets import pictures
+from datasets.archives import MAX_RATIO, RATIO_FROM_BYTES
 from datasets.reading import MAX_RECORD_BYTES, Record, Unreadable
 
 # A cell may be as long as a record.
@@ -27,7 +30,11 @@ HEADINGS = {
 # A worksheet is XML; its shared texts are held in memory.
 MAX_SHEET_BYTES = 300 * 1024**2
 MAX_SHEET_RATIO = 300
+# More columns than any format has names for; a row of them is a record of that many keys.
+MAX_COLUMNS = 1000
 PARQUET_BATCH = 64
+# Rows that become Python objects at a time take at most so many bytes, except for a single one.
+PARQUET_SLICE_BYTES = 32 * 1024**2
 # What spreadsheets run when they open a file of ours: =HYPERLINK(…), @SUM(…), +cmd|…
 _FORMULA = re.compile(r"[=+\-@]\s*[A-Za-z_.]+\s*[(|!]")
 
@@ -92,12 +99,14 @@ def _csv_rows(lines: _Lines, file: IO[bytes]) -> Iterator[Record | Unreadable]:
 def _header(cells: Sequence[Any]) -> list[str] | Unreadable:
     """The keys of the columns from the first row; "" for a column without a name."""
     names = [str(cell if cell is not None else "").strip() for cell in cells]
+    shown = ", ".join(names[:100])[:200]
+    if len(names) > MAX_COLUMNS:
+        return Unreadable("too_many_columns", 1, None, 0, shown, {"count": len(names), "limit": MAX_COLUMNS})
     keys = [HEADINGS.get(name, name.lower()) for name in names]
-    shown = ", ".join(names)[:200]
     if not any(keys):
         return Unreadable("no_header", 1, None, 0, shown)
-    filled = [key for key in keys if key]
-    if twice := next((key for key in filled if filled.count(key) > 1), None):
+    counts = Counter(key for key in keys if key)
+    if twice := next((key for key, count in counts.items() if count > 1), None):
         return Unreadable("duplicate_key", 1, None, 0, shown, {"key": twice[:40]})
     return keys
 
@@ -198,31 +207,105 @@ def _plain(value: Any, key: str) -> Any:
 
 def parquet_records(file: IO[bytes], size: int) -> Iterator[Record | Unreadable]:
     """Yields the rows of a Parquet file; lists and structs in it are lists and objects."""
-    import pyarrow as pa
     from pyarrow import parquet
 
     file.seek(0)
     number = 0
     try:
-        table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1024**2)
-        total = max(1, table.metadata.num_rows)
-        keys = _header(table.schema_arrow.names)
+        metadata = parquet.read_metadata(file)
+        keys = _header(metadata.schema.to_arrow_schema().names)
         if isinstance(keys, Unreadable):
             yield keys
             return
+        chunks = [group.column(n) for group in _row_groups(metadata) for n in range(group.num_columns)]
+        if _unpacks_too_far(sum(chunk.total_uncompressed_size for chunk in chunks), size):
+            yield Unreadable("parquet_bomb", 1, None, size, params={"ratio": MAX_RATIO})
+            return
+        repeated = sorted({chunk.path_in_schema for chunk in chunks if _repeats(chunk)})
+        table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1024**2, read_dictionary=repeated)
+        limit = _row_limit(chunks)
+        unpacked = 0
         for batch in table.iter_batches(batch_size=PARQUET_BATCH, use_threads=False):
-            columns = [column.to_pylist() for column in batch.columns]
-            for cells in zip(*columns, strict=True):
-                number += 1
-                value = {key: cell for key, cell in zip(keys, cells, strict=True) if cell is not None}
-                end = min(size, size * number // total)
-                if kind := _not_json(value):
-                    yield Unreadable(kind[0], number, None, end, params=kind[1])
-                else:
-                    yield Record(value, "", number, None, end)
-    except (pa.ArrowException, OSError, ValueError, MemoryError, NotImplementedError) as error:
+            for part, weight in _parts(batch):
+                unpacked += weight
+                end = min(size, size * number // max(1, metadata.num_rows))
+                if _unpacks_too_far(unpacked, size):
+                    yield Unreadable("parquet_bomb", number + 1, None, size, params={"ratio": MAX_RATIO})
+                    return
+                if part.num_rows == 1 and weight > limit:
+                    number += 1
+                    yield Unreadable("too_long", number, None, end, params={"limit": limit // 1024**2})
+                    continue
+                columns = [column.to_pylist() for column in part.columns]
+                for cells in zip(*columns, strict=True):
+                    number += 1
+                    value = {key: cell for key, cell in zip(keys, cells, strict=True) if cell is not None}
+                    end = min(size, size * number // max(1, metadata.num_rows))
+                    if kind := _not_json(value):
+                        yield Unreadable(kind[0], number, None, end, params=kind[1])
+                    else:
+                        yield Record(value, "", number, None, end)
+    except Exception as error:
+        # pyarrow raises what its types bring along: dates beyond year 9999, texts that are none, schemas too deep.
         detail = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         yield Unreadable("parquet_broken", number + 1, None, size, params={"detail": detail})
+
+
+def _row_groups(metadata: Any) -> Iterator[Any]:
+    return (metadata.row_group(number) for number in range(metadata.num_row_groups))
+
+
+def _unpacks_too_far(unpacked: int, packed: int) -> bool:
+    return unpacked > RATIO_FROM_BYTES and unpacked > MAX_RATIO * max(1, packed)
+
+
+def _repeats(chunk: Any) -> bool:
+    """True for texts that the file holds once and its rows many times, so that they take no more in memory either.
+
+    Reading all texts so would take five times as long. Writers keep the dictionaries of a column below 1 MB; texts
+    compress to a tenth at most.
+    """
+    if not chunk.has_dictionary_page or chunk.physical_type not in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"):
+        return False
+    unpacked, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
+    dictionary = chunk.data_page_offset - (chunk.dictionary_page_offset or chunk.data_page_offset)
+    return bool(unpacked > 20 * packed or unpacked < 4 * chunk.num_values or dictionary > 2 * 1024**2)
+
+
+def _row_limit(chunks: Sequence[Any]) -> int:
+    """How many bytes one row may have: as many as a record, or a picture where columns hold bytes."""
+    names = [chunk.path_in_schema.lower() for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"]
+    holds_bytes = any(name.endswith("bytes") or "image" in name for name in names)
+    return pictures.MAX_BYTES if holds_bytes else MAX_RECORD_BYTES
+
+
+def _parts(batch: Any) -> Iterator[tuple[Any, int]]:
+    """Divides a batch until its rows are few enough to become objects; each part with its bytes."""
+    weight = sum(_weight(column) for column in batch.columns)
+    if batch.num_rows <= 1 or weight <= PARQUET_SLICE_BYTES:
+        yield batch, weight
+        return
+    half = batch.num_rows // 2
+    yield from _parts(batch.slice(0, half))
+    yield from _parts(batch.slice(half))
+
+
+def _weight(array: Any) -> int:
+    """The bytes that the values of an array have, repeated ones as often as they come."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        if not (pa.types.is_string(kind.value_type) or pa.types.is_binary(kind.value_type)):
+            return int(array.dictionary.nbytes) + 8 * len(array)
+        lengths = pc.take(pc.binary_length(array.dictionary), array.indices)
+        return (pc.sum(lengths).as_py() or 0) + 8 * len(array)
+    if pa.types.is_struct(kind):
+        return sum(_weight(part) for part in array.flatten())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _weight(array.flatten()) + 8 * len(array)
+    return int(array.nbytes) + 8 * len(array)
 
 
 def _not_json(value: Any) -> tuple[str, dict[str, Any]] | None:

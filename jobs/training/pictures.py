@@ -63,7 +63,7 @@ def open_picture(data_file: Path, line: int, name: str) -> Image.Image:
             picture = ImageOps.exif_transpose(file)
     # Pillow's plugins raise many kinds of errors on damaged data; all mean the same here.
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = f"cannot be read ({str(error).rstrip('.') or type(error).__name__})"
+        reason = str(error).rstrip(".") or type(error).__name__
         raise _failure("image_broken", data_file, line, name, reason) from error
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -75,7 +75,8 @@ def open_picture(data_file: Path, line: int, name: str) -> Image.Image:
 def _failure(
     code: Literal["image_missing", "image_broken"], data_file: Path, line: int, name: str, reason: str
 ) -> TrainingFailure:
-    message = f"{data_file.name}, line {line}: the picture {name} {reason}."
+    what = f"cannot be read ({reason})" if code == "image_broken" else reason
+    message = f"{data_file.name}, line {line}: the picture {name} {what}."
     return TrainingFailure(code, message, file=data_file.name, line=line, image=name, reason=reason)
 
 

@@ -1,5 +1,6 @@
-"""Sixty inputs that are damaged, mistaken or out to do harm: each ends in a named problem, none in a crash."""
+"""A hundred inputs that are damaged, mistaken or out to do harm: each ends in a named problem, none in a crash."""
 
+import datetime as dt
 import gzip
 import io
 import json
@@ -8,8 +9,11 @@ import stat
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from django.core.files.storage import default_storage
 
@@ -63,6 +67,27 @@ def patched(data: bytes, signature: bytes, offset: int, value: bytes) -> bytes:
 def zip_declaring(size: int) -> bytes:
     """A zip of one row whose directory says that it is larger."""
     return patched(zip_of({"a.jsonl": LINE}), b"PK\x01\x02", 24, struct.pack("<I", size))
+
+
+def zip64_declaring(size: int) -> bytes:
+    """A zip of one row that says in its extra field how large it is."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        with archive.open("a.jsonl", "w", force_zip64=True) as member:
+            member.write(LINE.encode())
+        archive.filelist[0].file_size = size
+    return file.getvalue()
+
+
+def png_declaring(width: int, height: int) -> bytes:
+    """A PNG that says it is larger than it is."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 100)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def tar_declaring(size: int) -> bytes:
@@ -212,6 +237,54 @@ CASES: dict[str, tuple[str, bytes | Callable[[], bytes], str]] = {
     "noise called parquet": ("a.parquet", b"PAR1" + noise() + b"PAR1", "parquet_broken"),
     "parquet cut off": ("a.parquet", lambda: parquet_of({"prompt": ["p"], "response": ["r"]})[:-20], "parquet_broken"),
     "NaN in parquet": ("a.parquet", lambda: parquet_of({"prompt": [float("nan")], "response": ["r"]}), "not_finite"),
+    "binary data in parquet": (
+        "a.parquet", lambda: parquet_of({"prompt": [b"\xff"], "response": ["r"]}), "wrong_type",
+    ),
+    "dates in parquet": (
+        "a.parquet", lambda: parquet_of({"prompt": [dt.date(2020, 1, 1)], "response": ["r"]}), "wrong_type",
+    ),
+    "lists in lists in parquet": (
+        "a.parquet", lambda: parquet_of({"prompt": [[[["p"]]]], "response": ["r"]}), "wrong_type",
+    ),
+    "no rows in parquet": ("a.parquet", lambda: parquet_of({"prompt": [], "response": []}), "no_rows"),
+    "a name twice in parquet": (
+        "a.parquet", lambda: parquet_of({"prompt": ["p"], "Prompt": ["q"], "response": ["r"]}), "duplicate_key",
+    ),
+    "row of 9 MB in parquet": (
+        "a.parquet", lambda: parquet_of({"prompt": ["p" * 9 * 1024**2], "response": ["r"]}), "too_long",
+    ),
+    "CSV of 5,000 columns": (
+        "a.csv", ",".join(f"c{n}" for n in range(5000)).encode() + b"\n1,2\n", "too_many_columns",
+    ),
+    "archive behind an archive": (
+        "a.tar.gz", tar_of({"a.jsonl": LINE}) + tar_of({"b.jsonl": LINE}), "archive_broken",
+    ),
+    "password in a zip": (
+        "a.zip", lambda: patched(zip_of({"a.jsonl": LINE}), b"PK\x01\x02", 8, b"\x01\x08"), "archive_encrypted",
+    ),
+    "10 GB declared in a zip64": ("a.zip", lambda: zip64_declaring(10 * 1024**3), "archive_bomb"),
+    "BOM before GB18030": (
+        "a.jsonl", b"\xef\xbb\xbf" + '{"prompt": "你好，介绍一下长城", "response": "好"}'.encode("gb18030"),
+        "other_encoding",
+    ),
+    "UTF-16 JSON lines": ("a.jsonl", LINE.encode("utf-16"), "other_encoding"),
+    "UTF-16 without a mark": ("a.jsonl", LINE.encode("utf-16-le"), "not_text_file"),
+    "several pictures in a row": (
+        "a.jsonl", b'{"images": ["a.png", "b.png"], "messages": [{"role": "user", "content": "x"}]}',
+        "several_pictures",
+    ),
+    "picture outside of the archive": (
+        "a.zip", zip_of({"a.jsonl": '{"image": "../../../etc/passwd", "text": "t"}'}), "picture_missing",
+    ),
+    "picture on a server": ("a.jsonl", b'{"image": "http://169.254.169.254/x", "text": "t"}', "picture_address"),
+    "script called PNG": (
+        "a.zip", zip_of({"a.jsonl": '{"image": "a.png", "text": "t"}', "a.png": "<svg onload=alert(1)>"}),
+        "picture_unknown",
+    ),
+    "picture of 3,600 megapixels": (
+        "a.zip", zip_of({"a.jsonl": '{"image": "a.png", "text": "t"}', "a.png": png_declaring(60_000, 60_000)}),
+        "picture_too_many_pixels",
+    ),
     "numbers in parquet": ("a.parquet", lambda: parquet_of({"prompt": [1], "response": [2]}), "wrong_type"),
 }  # fmt: skip
 
@@ -245,3 +318,22 @@ def test_archives_together_have_a_limit(imported, monkeypatch: pytest.MonkeyPatc
 def test_lines_of_1_mb_are_no_problem(imported) -> None:
     row = {"prompt": "p" * 1024**2, "response": "r" * 1024**2}
     assert imported({"a.jsonl": json.dumps(row).encode() * 1}).state == VersionState.DRAFT
+
+
+def test_texts_that_repeat_are_not_unpacked_without_end(imported) -> None:
+    """A dictionary makes 20 GB of a file of 100 kB."""
+    file = io.BytesIO()
+    texts = pa.array(["p" * 1024**2]).dictionary_encode()
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), texts.dictionary)
+    parquet.write_table(pa.table({"prompt": column, "response": ["r"] * 20_000}), file)
+    version = imported({"a.parquet": file.getvalue()})
+    assert version.problem_kinds["parquet_bomb"] == 1
+    assert version.row_count < 200
+
+
+def test_a_zip_of_too_many_files_is_refused_before_anything_is_unpacked(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 50)
+    file, budget = io.BytesIO(zip_of({f"{n}.jsonl": LINE for n in range(60)})), archives.Budget(10**9, 10**9)
+    with pytest.raises(archives.Refused):
+        list(archives.unpack(file, "a.zip", tmp_path, budget, lambda done: None))
+    assert not list(tmp_path.iterdir())
