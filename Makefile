@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN = $(VENV)/bin
 export HOST PORT
 
-.PHONY: run test lint bench bench-training messages screenshots demo-model clean install install-dev
+.PHONY: run test lint bench bench-imports bench-training messages screenshots demo-model clean install install-dev
 
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
@@ -26,6 +26,10 @@ lint: $(VENV)/.dev translations
 # Measurements: the server time of every swap of the wizard, with its ratio to a bare view.
 bench: $(VENV)/.run translations
 	@$(BIN)/python -m bench.swap $(ARGS)
+
+# An import beside merely parsing the same file, with memory; ARGS is the size of the file in MB.
+bench-imports: $(VENV)/.run translations
+	@$(BIN)/python -m bench.imports $(ARGS)
 
 # From submitting a run to its first step, and the speed beside other trainers (about ten minutes).
 bench-training: $(VENV)/.run translations

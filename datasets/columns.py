@@ -56,7 +56,9 @@ SCHEMA = pa.schema(
 )
 GROUP_ROWS = 16 * 1024
 GROUP_BYTES = 16 * 1024**2
+# Rows are handed on, or given out, in batches.
 BATCH_ROWS = 1024
+ROWS_BYTES = 1024**2
 
 # Shorter texts say too little about their language (as datasets/hints.py has it).
 LANGUAGE_CHARACTERS = 20
@@ -71,6 +73,36 @@ def digest(line: bytes) -> int:
     """64 bits that stand for a canonical line: two different lines among a million have the same with a chance of
     one in 37 million. It is stable, and no defence against people who look for two such lines."""
     return xxhash.xxh3_64_intdigest(line)
+
+
+def digests(lines: Sequence[bytes]) -> Array:
+    """`digest` of each line."""
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, lines), np.uint64, len(lines))
+
+
+class Seen:
+    """Tells which lines came before by their digests: 8 bytes a row, however many there are."""
+
+    def __init__(self) -> None:
+        # Sorted, each several times as long as the next one, so that there are few of them to search.
+        self._runs: list[Array] = []
+
+    def add(self, given: Array) -> Array:
+        """True for each digest that was added before, or stands earlier in `given`."""
+        order = np.argsort(given, kind="stable")
+        ordered = given[order]
+        again = np.zeros(len(given), bool)
+        again[1:] = ordered[1:] == ordered[:-1]
+        for run in self._runs:
+            again |= run[np.minimum(np.searchsorted(run, ordered), len(run) - 1)] == ordered
+        if not again.all():
+            self._runs.append(ordered[~again])
+        while len(self._runs) > 1 and len(self._runs[-2]) <= 8 * len(self._runs[-1]):
+            last = self._runs.pop()
+            self._runs[-1] = np.sort(np.concatenate((self._runs[-1], last)), kind="stable")
+        found = np.zeros(len(given), bool)
+        found[order] = again
+        return found
 
 
 @dataclass(slots=True)
@@ -100,6 +132,7 @@ class Writer:
             write_statistics=["turns", "characters", "language", "flags"],
         )
         self._rows: list[tuple[bytes, int, int, int, str, int]] = []
+        self._rows_bytes = 0
         self._tables: list[pa.Table] = []
         self._waiting_rows = 0
         self._waiting_bytes = 0
@@ -111,6 +144,9 @@ class Writer:
     ) -> None:
         """Adds one row; `flags` are bits of FLAG_BITS."""
         self._rows.append((line, turns, characters, flags, file, place))
+        self._rows_bytes += len(line)
+        if self._rows_bytes >= ROWS_BYTES or len(self._rows) >= BATCH_ROWS:
+            self._take_rows()
         self._count(1, len(line))
 
     def add_block(self, block: Block) -> None:
@@ -139,9 +175,9 @@ class Writer:
     def _take_rows(self) -> None:
         if self._rows:
             lines, turns, characters, flags, files, places = zip(*self._rows, strict=True)
-            digests = np.fromiter(map(digest, lines), np.uint64, len(lines))
-            self._tables.append(_table(lines, turns, characters, flags, digests, files, places))
+            self._tables.append(_table(lines, turns, characters, flags, digests(lines), files, places))
             self._rows.clear()
+            self._rows_bytes = 0
 
     def _flush(self) -> None:
         self._take_rows()

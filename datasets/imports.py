@@ -15,7 +15,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from django.db.models.functions import Now
 from datasets import locations, objects
 from datasets.connections import ConnectionFailed
 from datasets.models import Dataset, DatasetVersion, Location, VersionState
+from datasets.pictures import Shelf
 from datasets.problems import Problem, error_count
 from datasets.results import Result
 from datasets.statistics import statistics_of
@@ -71,9 +72,11 @@ def run_import(version_id: int) -> bool:
             tempfile.TemporaryFile() as file,
             tempfile.TemporaryFile() as problems,
             tempfile.TemporaryDirectory(prefix="jingtiao-import-") as directory,
+            ExitStack() as stack,
         ):
             report = partial(_report, version)
             result = Result(version, file, problems, Path(directory), _fixed_row_type(version), report)
+            stack.callback(result.columns.close)
             place = None
             try:
                 result.report = objects.fetch(version, report)
@@ -84,7 +87,8 @@ def run_import(version_id: int) -> bool:
                 result.refuse("connection_failed", {"reason": str(failed)})
             _publish(version, result, place, file)
     except _ClaimLost:
-        logger.info("import of %s: another worker has it", version.uid)
+        logger.info("import of %s: another worker has it, or it was cancelled", version.uid)
+        _tidy_cancelled(version)
         return False
     except Exception:
         logger.exception("import of %s stopped", version.uid)
@@ -97,6 +101,14 @@ def run_import(version_id: int) -> bool:
         )
         raise
     return True
+
+
+@transaction.atomic
+def _tidy_cancelled(version: DatasetVersion) -> None:
+    """Removes the pictures of an import that was cancelled; its lock keeps another one from starting meanwhile."""
+    now = DatasetVersion.objects.select_for_update().filter(pk=version.pk).first()
+    if now and now.import_attempt == version.import_attempt and "cancelled" in now.problem_kinds:
+        Shelf(now).remove_others()
 
 
 def _claim(version_id: int) -> DatasetVersion | None:

@@ -13,12 +13,16 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import IO, Any
 
 from datasets import fast
 
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
+# Lines are read in blocks. Of one that is not wholly good, smaller pieces are tried before single lines.
+BLOCK_BYTES = 256 * 1024
+PIECE_BYTES = 32 * 1024
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -86,11 +90,13 @@ class Shortcut:
     """How lines of a known format are read faster; None: as all are. It may be set while a file is read."""
 
     decode: Callable[[bytes], list[fast.Said] | None] | None = None
+    # A key of fast.LAYOUTS: rows may come in blocks.
+    layout: str = ""
 
 
 def records(
     file: IO[bytes], name: str, shortcut: Shortcut | None = None
-) -> Iterator[Record | fast.Ready | Unreadable]:
+) -> Iterator[Record | fast.Ready | fast.ReadyBlock | Unreadable]:
     """Yields every record of a binary, seekable file, and what cannot be read, in order.
 
     The name only decides where the content can be read both ways: see `_is_one_text`.
@@ -147,22 +153,51 @@ def _is_complete(line: bytes) -> bool:
 # --- JSON lines ----------------------------------------------------------------------------------------------
 
 
-def _line_records(file: IO[bytes], shortcut: Shortcut) -> Iterator[Record | fast.Ready | Unreadable]:
+def _line_records(
+    file: IO[bytes], shortcut: Shortcut
+) -> Iterator[Record | fast.Ready | fast.ReadyBlock | Unreadable]:
     number, end = 0, 0
-    while raw := file.readline(MAX_RECORD_BYTES + 1):
-        number += 1
-        end += len(raw)
-        if len(raw) > MAX_RECORD_BYTES:
-            while not raw.endswith(b"\n") and (raw := file.readline(CHUNK_BYTES)):
+    while block := file.read(BLOCK_BYTES):
+        if not block.endswith(b"\n"):
+            block += file.readline(MAX_RECORD_BYTES + 1)
+        # A byte order mark is looked for in the first block only, and a line that is too long in large ones.
+        is_usual = bool(number) and len(block) <= MAX_RECORD_BYTES
+        for piece in _pieces(block, number, end, shortcut.layout if is_usual else ""):
+            if isinstance(piece, fast.ReadyBlock):
+                yield piece
+                number, end = number + len(piece.lines), piece.end
+                continue
+            for raw in BytesIO(piece):
+                number += 1
                 end += len(raw)
-            yield Unreadable("too_long", number, None, end, params=_limit())
-            continue
-        if number == 1:
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-        if shortcut.decode and (row := fast.ready(shortcut.decode, raw, number, end)):
-            yield row
-        elif raw.strip():
-            yield _line_record(raw, number, end)
+                if len(raw) > MAX_RECORD_BYTES:
+                    while not raw.endswith(b"\n") and (raw := file.readline(CHUNK_BYTES)):
+                        end += len(raw)
+                    yield Unreadable("too_long", number, None, end, params=_limit())
+                    continue
+                if number == 1:
+                    raw = raw.removeprefix(codecs.BOM_UTF8)
+                if shortcut.decode and (row := fast.ready(shortcut.decode, raw, number, end)):
+                    yield row
+                elif raw.strip():
+                    yield _line_record(raw, number, end)
+
+
+def _pieces(block: bytes, number: int, end: int, layout: str) -> Iterator[fast.ReadyBlock | bytes]:
+    """The rows of a block of lines that comes after so many lines and bytes; what is not plainly good as bytes."""
+    if not layout:
+        yield block
+    elif ready := fast.ready_block(layout, block, number + 1, end + len(block)):
+        yield ready
+    else:
+        start = 0
+        while start < len(block):
+            stop = block.find(b"\n", start + PIECE_BYTES) + 1 or len(block)
+            piece = block[start:stop]
+            end += len(piece)
+            yield fast.ready_block(layout, piece, number + 1, end) or piece
+            number += piece.count(b"\n")
+            start = stop
 
 
 def _line_record(raw: bytes, number: int, end: int) -> Record | Unreadable:

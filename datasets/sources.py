@@ -17,7 +17,7 @@ from typing import IO
 from datasets import pictures, tables
 from datasets.archives import ARCHIVES, Budget, Refused, is_nested, unpack
 from datasets.encodings import as_utf8, recognised
-from datasets.fast import Ready
+from datasets.fast import Ready, ReadyBlock
 from datasets.models import SourceFile
 from datasets.pictures import PictureError
 from datasets.reading import Record, Shortcut, Unreadable, records
@@ -51,7 +51,7 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
 
 # Where a file lies: the number of its archive, 0 for files that were uploaded by themselves, and its path there.
 Place = tuple[int, str]
-Item = Record | Ready | Unreadable
+Item = Record | Ready | ReadyBlock | Unreadable
 
 
 @dataclass(frozen=True)

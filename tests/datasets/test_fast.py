@@ -6,10 +6,16 @@ from io import BytesIO
 import msgspec
 import pytest
 
-from datasets.fast import DECODERS, ready
+from datasets import reading, results
+from datasets.fast import DECODERS, LAYOUTS, ready, ready_block
 from datasets.formats import FORMATS
 from datasets.formats.base import RowError, texts, turns
+from datasets.hints import differ
+from datasets.imports import run_import
+from datasets.models import VersionState
+from datasets.problems import every
 from datasets.reading import Record, records
+from datasets.rows import iter_rows
 
 
 def slow(key: str, raw: bytes) -> bytes | None:
@@ -87,3 +93,93 @@ DOUBTFUL = [
 @pytest.mark.parametrize(("key", "raw"), DOUBTFUL)
 def test_doubtful_lines_are_left_to_the_rules(key: str, raw: bytes) -> None:
     assert ready(DECODERS[key], raw, 1, 1) is None
+
+
+def canonical(key: str, raw: bytes) -> list[bytes | None]:
+    return [slow(key, line) for line in raw.splitlines(keepends=True)]
+
+
+@pytest.mark.parametrize("key", LAYOUTS)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_block_of_good_lines_is_the_same_rows(key: str, end: bytes) -> None:
+    lines = [
+        json.dumps(record, ensure_ascii=bool(n % 2)).encode()
+        for n, (k, record) in enumerate(GOOD * 9)
+        if k == key
+    ]
+    raw = end.join(lines)
+    block = ready_block(key, raw, 5, 99)
+    singles = [ready(DECODERS[key], line, 1, 1) for line in lines]
+    assert block.lines == canonical(key, raw)
+    assert block.turns.tolist() == [one.turns for one in singles]
+    assert block.characters.tolist() == [one.characters for one in singles]
+    assert (block.ready(2).line, block.ready(2).raw.rstrip()) == (7, lines[2])
+
+
+@pytest.mark.parametrize(("key", "raw"), DOUBTFUL)
+def test_a_block_with_a_doubtful_line_is_left_to_the_rules(key: str, raw: bytes) -> None:
+    good = [json.dumps(record).encode() for found, record in GOOD if found == key]
+    assert ready_block(key, b"\n".join([*good, raw, *good]), 1, 1) is None
+
+
+@pytest.mark.parametrize("raw", [
+    b'{"instruction": "i",\n"output": "o"}\n',
+    b'{"instruction": "i", "output": "o"} {"instruction": "i", "output": "o"}\n\n',
+    b'{"instruction": "i", "instruction" : "j", "output": "o"}\n',
+    b'{"instruction": "i", "\\u0069nstruction": "j", "output": "o"}\n',
+])  # fmt: skip
+def test_lines_that_are_no_rows_of_their_own_are_no_block(raw: bytes) -> None:
+    assert ready_block("alpaca", 3 * raw, 1, 1) is None
+
+
+@pytest.mark.parametrize(("question", "reply"), [
+    ("请把下面的这句话翻译成英语，要求通顺自然。", "Please be so kind and answer in one sentence."),
+    ("请" * 30, "好" * 30),
+    ("请" * 30, "<tool>" + "call" * 9),
+    ("请" * 999 + "a" * 500, "a" * 30),
+    ("a" * 1001 + "请" * 2000, "请" * 21),
+    ("é" * 30, "请" * 30),
+])  # fmt: skip
+def test_a_block_tells_mixed_languages_as_single_lines_do(question: str, reply: str) -> None:
+    pair = said("user", "assistant")
+    row = {
+        "messages": [
+            *pair["messages"],
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": reply},
+        ]
+    }
+    raw = b"".join(json.dumps(one).encode() + b"\n" for one in (pair, row, pair))
+    assert ready_block("messages", raw, 1, 1).mixes_languages.tolist() == [
+        False,
+        differ(question, reply),
+        False,
+    ]
+
+
+def found_in(version) -> tuple:
+    """Imports a version; all that the import has found."""
+    assert run_import(version.pk)
+    version.refresh_from_db()
+    problems = sorted((problem["line"], problem["kind"], problem["field"]) for problem in every(version))
+    figures = version.turn_count, version.character_count, version.problem_kinds, version.statistics
+    return list(iter_rows(version)), problems, figures, version.content_hash
+
+
+def test_an_import_in_blocks_finds_what_one_by_lines_finds(monkeypatch, waiting) -> None:
+    """Good, doubtful and broken lines in turn: rows, problems, figures and hash are the same."""
+    key = "prompt_response"
+    good = [json.dumps(record, ensure_ascii=False).encode() for found, record in GOOD if found == key]
+    mails = [b'[{"prompt": "mail %d to a@example.com 13812345678", "response": "r"}]' % n for n in range(40)]
+    doubtful = [raw for found, raw in DOUBTFUL if found == key] * 3
+    raw = b"\n".join(
+        [*good, *(m for n, d in enumerate(doubtful) for m in (*mails[n:], d, *good)), *mails, *mails]
+    )
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 256)
+    version = waiting(a__jsonl=raw)
+    first = found_in(version)
+    monkeypatch.setattr(results, "LAYOUTS", {})
+    version.state, version.import_heartbeat_at = VersionState.IMPORTING, None
+    version.save()
+    assert found_in(version) == first

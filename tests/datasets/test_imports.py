@@ -112,7 +112,7 @@ def test_characters_the_database_cannot_hold_are_no_crash(waiting) -> None:
 def test_an_imported_version_is_not_imported_again(waiting) -> None:
     version = imported(waiting(a__jsonl=GOOD))
     assert not run_import(version.pk)
-    assert stored_rows(version) == ["rows-1.jsonl"]
+    assert stored_rows(version) == ["rows-1.parquet"]
 
 
 def test_a_version_with_a_fresh_heartbeat_belongs_to_somebody(waiting) -> None:
@@ -130,7 +130,7 @@ def test_a_dead_workers_import_is_taken_over_without_doubling(waiting) -> None:
         import_attempt=7, import_heartbeat_at=timezone.now() - timedelta(seconds=31)
     )
     assert stale_imports() == [version.pk]
-    assert (imported(version).row_count, stored_rows(version)) == (2, ["rows-8.jsonl"])
+    assert (imported(version).row_count, stored_rows(version)) == (2, ["rows-8.parquet"])
 
 
 def test_a_worker_that_lost_its_claim_changes_nothing(waiting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_a_worker_that_lost_its_claim_changes_nothing(waiting, monkeypatch: pyte
     assert not run_import(version.pk)
     version.refresh_from_db()
     assert (version.import_attempt, version.rows_path) == (2, f"datasets/{version.uid}/rows-2.parquet")
-    assert stored_rows(version) == ["rows-2.jsonl"]
+    assert stored_rows(version) == ["rows-2.parquet"]
 
 
 def test_progress_is_saved_while_it_reads(waiting, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_equal_rows_of_two_versions_stay_on_one_side(make_lines, seed):
 
 def test_a_row_that_occurs_too_often_is_trained_on(make_lines):
     trained, held_out = both_sets([make_lines([7] * 60 + list(range(100, 140)))], 20)
-    assert trained.count(b"7") == 60
+    assert trained.count(b'{"row":7}') == 60
     assert len(held_out) == 20
 
 

@@ -63,7 +63,7 @@ def test_a_repeated_import_leaves_one_file_of_rows(s3_storage, waiting) -> None:
         version.state, version.import_heartbeat_at = VersionState.IMPORTING, None
         version.save(update_fields=["state", "import_heartbeat_at"])
         assert run_import(version.pk)
-    assert default_storage.listdir(f"datasets/{version.uid}")[1] == ["rows-2.jsonl"]
+    assert default_storage.listdir(f"datasets/{version.uid}")[1] == ["rows-2.parquet"]
 
 
 def test_a_file_that_the_bucket_lost_is_named(s3_storage, waiting) -> None:
