@@ -15,6 +15,7 @@ from django.utils import timezone
 from datasets import publishing, receiving
 from datasets.imports import run_import
 from datasets.models import DatasetVersion, SourceFile, Upload, VersionState
+from tests.datasets.making import picture, zip_of
 
 DATA = b'{"prompt": "p", "response": "r"}\n' * 100
 
@@ -302,7 +303,8 @@ def test_a_cancelled_import_keeps_its_files_and_can_be_repeated(client, waiting)
 
 
 def test_a_worker_notices_that_its_import_was_cancelled(client, waiting, monkeypatch) -> None:
-    version = waiting(a__jsonl=DATA)
+    rows = '{"image": "a.png", "text": "t"}'
+    version = waiting(a__zip=zip_of({"a.jsonl": rows, "a.png": picture()}))
     save = FileSystemStorage.save
 
     def cancelled_meanwhile(storage: FileSystemStorage, name: str, content: object, **more: object) -> str:
@@ -313,7 +315,8 @@ def test_a_worker_notices_that_its_import_was_cancelled(client, waiting, monkeyp
     assert not run_import(version.pk)
     version.refresh_from_db()
     assert (version.row_count, version.rows_path, version.problem_kinds) == (0, "", {"cancelled": 1})
-    assert default_storage.listdir(f"datasets/{version.uid}") == (["source"], [])
+    left = [default_storage.listdir(f"datasets/{version.uid}{part}")[1] for part in ("", "/images")]
+    assert left == [[], []]
 
 
 def test_only_an_import_can_be_cancelled(client, version) -> None:
