@@ -46,6 +46,10 @@ from jobs.source_fields import SourceFields
 FIELD_OF_PROBLEM = {"sources": "source", "corpus_ratio": "corpus_parts"}
 
 
+# The ids of the page's sections, from top to bottom.
+SECTIONS = ("basics", "training", "data", "resources", "publish")
+
+
 class DescriptionField(forms.CharField):
     """Text in several lines, counted as people see it: a line end is one character, and typing past the
     end is possible (the count turns red) rather than cut off."""
@@ -66,7 +70,12 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
     is bound and has errors.
     """
 
-    name = forms.CharField(label=gettext_lazy("Job name"), max_length=NAME_LENGTH[1])
+    name = forms.CharField(
+        label=gettext_lazy("Job name"),
+        max_length=NAME_LENGTH[1],
+        # As jobs.configuration says it.
+        error_messages={"required": gettext_lazy("This field cannot be blank.")},
+    )
     type = forms.ChoiceField(label=gettext_lazy("Job type"), choices=ModelType.choices, required=False)
     description = DescriptionField(
         label=gettext_lazy("Job description"), max_length=DESCRIPTION_LENGTH, required=False
@@ -229,6 +238,8 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
         cast(forms.ChoiceField, self.fields["test_source"]).choices = [split, *options]
         if self.job:
             del self.fields["name"], self.fields["type"], self.fields["description"]
+        # As they stand on the page: in this order errors are listed over it.
+        self.order_fields(sorted(self.fields, key=_place))
 
     # --- What it means -------------------------------------------------------------------------------------
 
@@ -398,6 +409,12 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
     def wrong_sections(self) -> set[str]:
         """The sections of the page (their ids) that hold errors."""
         return {section_of(name) for name in self.errors}
+
+
+def _place(field: str) -> tuple[int, int]:
+    """Where a field stands: its section, and the group in it."""
+    within = 0 if field == "source" else 1 if field.startswith("rate-") else 2
+    return SECTIONS.index(section_of(field)), within if field not in ("test_source", "split_ratio") else 3
 
 
 def section_of(field: str) -> str:

@@ -63,6 +63,21 @@ def test_a_form_with_mistakes_comes_back_whole(client, filled, version):
         assert value in page.text
 
 
+def test_errors_are_listed_in_the_order_of_the_page(client, filled, version):
+    wrong = {
+        "name": "",
+        "incremental": "on",
+        "hp-epoch": "999",
+        f"rate-{version.uid}": "77",
+        "split_ratio": "99",
+        "auto_publish": "on",
+    }
+    form = client.post(CREATE, filled | wrong).context["form"]
+    listed = [field.name for field in form if field.errors]
+    expected = ["name", "base_run", "hp-epoch", f"rate-{version.uid}", "split_ratio", "model_name"]
+    assert listed == expected
+
+
 def test_values_that_were_not_sent_are_shown_with_their_defaults(client, filled):
     form = client.post(CREATE, filled | {"hp-epoch": "999"}).context["form"]
     assert [row.field.value() for row in form.hyperparameters] == ["999", "0.0003", "1"]
