@@ -90,8 +90,8 @@ def _figures(a: DatasetVersion, b: DatasetVersion) -> list[tuple[str, Any, Any]]
     names = {
         "zh": _("Rows in Chinese"),
         "en": _("Rows in English"),
-        "mixed": _("Rows in both"),
-        "other": _("Other"),
+        "mixed": _("Rows that mix them"),
+        "other": _("Rows in other or too short texts"),
     }
     for key, label in names.items():
         if any(key in language for language in languages):
