@@ -25,6 +25,10 @@ FAILURES: Texts = {
     "weights_broken": _(
         "The weights in %(path)s cannot be loaded: %(reason)s. Ask an operator to copy them again."
     ),
+    "conversion_failed": _(
+        "The weights in %(path)s cannot be converted to the layout that is trained: %(reason)s. "
+        "Ask an operator to look at them."
+    ),
     "weights_unbound": _(
         "No weights are bound to %(model)s. Ask an operator to bind it, then start a new run."
     ),

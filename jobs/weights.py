@@ -6,6 +6,8 @@ One code path for the demo and for real weights: every binding ends in a local d
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from filelock import FileLock
 
 from catalog.models import BaseModel, WeightsKind
 from console import env
+from jobs.training.original import kind_of, variant_of
 
 # What a directory of weights may hold; pickled weights (.bin, .pt) and code are never fetched.
 ALLOWED_SUFFIXES = (".safetensors", ".json", ".model", ".txt", ".jinja", ".tiktoken")
@@ -31,10 +34,16 @@ class WeightsUnavailable(Exception):
 
 
 def local_weights(base_model: BaseModel) -> Path:
-    """Returns the directory of a base model's weights, fetching them if this machine does not have them yet.
+    """Returns the directory of a base model's weights, fetching them if this machine does not have them yet, and
+    converting them once where they have the layout of ChatGLM or Baichuan2.
 
     Raises WeightsUnavailable with a sentence that a person can act on.
     """
+    directory = _bound_directory(base_model)
+    return _converted(base_model, directory) if kind_of(directory) else directory
+
+
+def _bound_directory(base_model: BaseModel) -> Path:
     location = base_model.weights_location
     match base_model.weights_kind:
         case WeightsKind.DIRECTORY:
@@ -54,6 +63,34 @@ def local_weights(base_model: BaseModel) -> Path:
     raise WeightsUnavailable(
         "weights_unbound", f"No weights are bound to {base_model.name}.", model=base_model.name
     )
+
+
+def _converted(base_model: BaseModel, source: Path) -> Path:
+    """Converts once into WEIGHTS_DIR; runs that start together wait for the first one, and an interrupted conversion
+    starts again. A process of the trainer's interpreter does it: this one may lack the libraries.
+    """
+    variant = variant_of(f"{base_model.name} {base_model.weights_location}")
+    files = sorted(path for path in source.iterdir() if path.is_file())
+    state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    identity = hashlib.sha256(repr((str(source), variant, state)).encode()).hexdigest()[:12]
+    target = settings.WEIGHTS_DIR / "converted" / f"{source.name}-{identity}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            command = [settings.TRAINER_PYTHON or sys.executable, "-m", "jobs.training.convert"]
+            result = subprocess.run(
+                [*command, str(source), str(target), *(["--variant", variant] if variant else [])],
+                cwd=settings.BASE_DIR,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if result.returncode != 0:
+                said = (result.stderr.strip().splitlines() or [f"it ended with {result.returncode}"])[-1]
+                reason = (said.partition(" cannot be converted: ")[2] or said).rstrip(".")
+                message = f"The weights of {base_model.name} in {source} cannot be converted: {reason}."
+                raise WeightsUnavailable("conversion_failed", message, path=str(source), reason=reason)
+    return target
 
 
 def _fetched(kind: str, base_model: BaseModel, fetch) -> Path:  # type: ignore[no-untyped-def]

@@ -96,6 +96,8 @@ def make_config(architecture: str, vocabulary: int, hidden: int) -> Any:
         MixtralConfig,
     )
 
+    from jobs.training.baichuan import BaichuanAlibiConfig
+
     heads = 4
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     sizes = {
@@ -131,6 +133,7 @@ def make_config(architecture: str, vocabulary: int, hidden: int) -> Any:
             tie_word_embeddings=False,
             **ids,
         ),
+        "baichuan_alibi": lambda: BaichuanAlibiConfig(**sizes | {"num_key_value_heads": heads}),
         "glm": lambda: GlmConfig(**sizes, **head, attention_bias=True),
     }
     return makers[architecture]()
@@ -146,6 +149,7 @@ GAINS = {
     "mistral": 2048,
     "bloom": 2048,
     "glm": 2048,
+    "baichuan_alibi": 2048,
 }
 
 # Made by tiny_images.py; of the options, only seed and steps are for them.

@@ -8,8 +8,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from jobs.training import baichuan  # noqa: F401  # registers its class
+from jobs.training.bloom import let_rows_be_packed
 from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.events import TrainingFailure
+from jobs.training.original import kind_of
 from jobs.training.spec import Base
 
 INDEX = "model.safetensors.index.json"
@@ -37,6 +40,12 @@ def check_weights(path: Path) -> list[Path]:
         raise missing(path, "it holds a LoRA adapter, and training starts from full weights")
     if not (path / "config.json").exists():
         raise missing(path, "config.json is missing")
+    if kind := kind_of(path):
+        raise missing(
+            path,
+            f"it is a {kind} in its original layout; convert it with python -m jobs.training.convert, "
+            "or bind it to a base model, which does that",
+        )
     files = sorted(path.glob("*.safetensors"))
     if (path / INDEX).exists():
         try:
@@ -107,6 +116,7 @@ def load_model(base: Base, dtype: torch.dtype, kind: Any = AutoModelForCausalLM)
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise broken(path, f"the tensor {name} holds NaN or infinity")
+    let_rows_be_packed(model)
     model.config.use_cache = False
     return model
 

@@ -19,7 +19,7 @@ from typing import Any
 from jobs.training.events import read_events
 
 ROOT = Path(__file__).resolve().parents[2]
-ARCHITECTURES = ("llama", "bloom", "glm", "ernie4_5_moe", "mixtral")
+ARCHITECTURES = ("llama", "bloom", "glm", "ernie4_5_moe", "mixtral", "mistral", "baichuan_alibi")
 # The root last, as `python -m jobs.training` has it: the library `datasets` before the app.
 PRELUDE = (
     f"import sys; sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})] + [{str(ROOT)!r}]\n"

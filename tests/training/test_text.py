@@ -263,6 +263,10 @@ OTHERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "glm packed": ("glm", FULL, {**PLAIN, "packing": "true", "batchSize": 1}),
     "ernie moe full": ("ernie4_5_moe", FULL, PLAIN),
     "ernie moe lora": ("ernie4_5_moe", ADAPTER, {**LORA, "loraDropout": 0.1}),
+    "mixtral full": ("mixtral", FULL, {**PLAIN, "epoch": 1}),
+    "baichuan packed": ("baichuan_alibi", FULL, {**PLAIN, "packing": "true", "batchSize": 1}),
+    "baichuan lora": ("baichuan_alibi", ADAPTER, LORA),
+    "mistral lora": ("mistral", ADAPTER, LORA),
     "mixtral lora": ("mixtral", ADAPTER, LORA),
 }
 
@@ -313,7 +317,9 @@ def test_full_training_moves_every_parameter(runs, models, name):
     assert not still
 
 
-@pytest.mark.parametrize("name", ["lora", "bloom lora", "ernie moe lora", "mixtral lora"])
+@pytest.mark.parametrize(
+    "name", ["lora", "bloom lora", "ernie moe lora", "mixtral lora", "baichuan lora", "mistral lora"]
+)
 def test_lora_writes_an_adapter_of_which_every_matrix_moved(runs, name):
     trained = weights(runs[name])
     assert trained and all("lora_" in key for key in trained)
@@ -360,10 +366,23 @@ def test_automatic_packing_leaves_small_data_their_updates(runs):
     assert runs["packing decided"].resolved("packing") == "false"
 
 
-def test_packing_falls_back_where_rows_would_see_each_other(runs):
-    assert [event["code"] for event in runs["bloom packed"].all("warning")] == ["packing_not_supported"]
-    assert runs["bloom packed"].resolved("packing") == "false"
-    assert runs["glm packed"].resolved("packing") == "true"
+@pytest.mark.parametrize("name", ["bloom packed", "glm packed", "baichuan packed"])
+def test_packing_holds_where_rows_stay_apart(runs, name):
+    """The trainer asks the model itself; transformers' own BLOOM lets packed rows see each other."""
+    assert not runs[name].all("warning")
+    assert runs[name].resolved("packing") == "true"
+
+
+def test_bloom_is_saved_as_a_plain_bloom(runs):
+    config = json.loads((runs["bloom packed"].path / "output" / "config.json").read_text())
+    assert config["architectures"] == ["BloomForCausalLM"] and "auto_map" not in config
+
+
+@pytest.mark.parametrize("name", ["ernie moe full", "mixtral full"])
+def test_saved_experts_do_not_put_out_what_only_training_needs(runs, name):
+    config = json.loads((runs[name].path / "output" / "config.json").read_text())
+    assert not config.get("output_router_logits", False)
+    assert min(runs[name].metric("router_loss").values()) > 0
 
 
 def test_events_tell_the_whole_story(runs):

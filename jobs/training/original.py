@@ -1,0 +1,36 @@
+"""Which directories hold weights in a layout that is converted first. Standard library only: the console asks too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+CHATGLM, BAICHUAN = "chatglm", "baichuan"
+# They differ in their positions and in their roles.
+VARIANTS = ("chatglm2", "chatglm2-32k", "chatglm3", "chatglm3-32k")
+
+
+def original_kind(config: dict[str, Any]) -> str | None:
+    """By config.json: CHATGLM, BAICHUAN, or None for what needs no conversion."""
+    kind, classes = config.get("model_type"), config.get("architectures") or []
+    if kind == CHATGLM or any(name.startswith("ChatGLM") for name in classes):
+        return CHATGLM
+    if kind == BAICHUAN or any(name in ("BaichuanForCausalLM", "BaiChuanForCausalLM") for name in classes):
+        return BAICHUAN
+    return None
+
+
+def kind_of(directory: Path) -> str | None:
+    try:
+        config = json.loads((directory / "config.json").read_text())
+    except (OSError, ValueError):
+        return None  # the trainer says what is wrong with it
+    return original_kind(config) if isinstance(config, dict) else None
+
+
+def variant_of(name: str) -> str:
+    """Which ChatGLM a name speaks of, because the configurations do not tell; empty for any other model."""
+    name = name.lower()
+    generation = next((number for number in "32" if f"chatglm{number}" in name), "")
+    if not generation:
+        return ""
+    return f"chatglm{generation}{'-32k' if '32k' in name else ''}"
