@@ -153,7 +153,7 @@ class Writer:
         """Adds many rows at once."""
         self._take_rows()
         columns = (block.turns, block.characters, block.flags, block.digests)
-        self._tables.append(_table(block.lines, *columns, [block.file] * len(block.lines), block.places))
+        self._tables.append(_table(block.lines, *columns, block.file, block.places))
         self._count(len(block.lines), sum(map(len, block.lines)))
 
     def close(self) -> None:
@@ -217,10 +217,17 @@ def _table(
         pa.array(languages(line, count)),
         pa.array(flags, pa.int32()),
         pa.array(digests, pa.uint64()),
-        pa.array(files, pa.string()).dictionary_encode(),
+        _files(files, len(lines)),
         pa.array(places, pa.int64()),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _files(files: str | Sequence[str], rows: int) -> pa.DictionaryArray:
+    """The names of the rows' files, or the one of all rows."""
+    if isinstance(files, str):
+        return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([files]))
+    return pa.array(files, pa.string()).dictionary_encode()
 
 
 # --- Languages -----------------------------------------------------------------------------------------------
@@ -230,7 +237,7 @@ def languages(lines: pa.BinaryArray, characters: Array) -> Array:
     """Indices of LANGUAGES, one a row, by the characters outside ASCII in it. `characters` are those of its texts:
     what the JSON adds is ASCII."""
     found = np.full(len(lines), LANGUAGES.index("en"), np.int8)
-    extra = pc.subtract(pc.binary_length(lines), pc.utf8_length(lines.cast(pa.string()))).to_numpy()
+    extra = pc.subtract(pc.binary_length(lines), pc.utf8_length(lines.view(pa.string()))).to_numpy()
     if extra.any():
         count = np.maximum(characters, 1)
         foreign, han = extra / 2 / count, _han(lines) / count

@@ -22,7 +22,8 @@ Weight = Literal[0, 1] | None
 Array = np.ndarray[Any, Any]
 
 
-class Said(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+# Without `gc` the collector of cycles does not look at them, which halves the time: texts can be in no cycle.
+class Said(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
     """A message, as in the format `messages` and in canonical rows."""
 
     role: Literal["system", "user", "assistant"]
@@ -30,32 +31,32 @@ class Said(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     weight: Weight = None
 
 
-class Talk(msgspec.Struct, forbid_unknown_fields=True):
+class Talk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A canonical row of messages."""
 
     messages: list[Said]
 
 
-class Turn(msgspec.Struct, forbid_unknown_fields=True):
+class Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     prompt: str
     response: str
     system: str | msgspec.UnsetType = msgspec.UNSET
     weight: Weight | msgspec.UnsetType = msgspec.UNSET
 
 
-class Task(msgspec.Struct, forbid_unknown_fields=True):
+class Task(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     instruction: str
     output: str
     input: str | msgspec.UnsetType = msgspec.UNSET
     system: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Line(msgspec.Struct, forbid_unknown_fields=True, rename={"role": "from"}):
+class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename={"role": "from"}):
     role: Literal["system", "human", "gpt"]
     value: str
 
 
-class Lines(msgspec.Struct, forbid_unknown_fields=True):
+class Lines(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     conversations: list[Line]
 
 
