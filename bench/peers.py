@@ -62,6 +62,7 @@ class Meter:
         from transformers import TrainerCallback
 
         meter = self
+        self.cpu = self.wall = 0.0
         self.losses: list[float] = []
 
         class Callback(TrainerCallback):

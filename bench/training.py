@@ -63,9 +63,6 @@ def start(directory: Path, rounds: int) -> None:
 
 def _prepared(directory: Path) -> Any:
     """A workspace with data and a bound tiny model; returns what submits a run."""
-    from django.core.files.base import ContentFile
-    from django.core.files.storage import default_storage
-
     from bench.swap import signed_in
     from catalog.models import BaseModel, Offer, WeightsKind
     from console.models import User, Workspace
@@ -73,12 +70,12 @@ def _prepared(directory: Path) -> Any:
     from datasets.models import DatasetVersion
     from jobs.configuration import Configuration, submit
     from jobs.demo import make_weights
+    from tests.rows import store_rows
 
     _client, uid = signed_in()
     version = DatasetVersion.objects.get(uid=uid)
     rows = [_conversation(number) for number in range(120)]
-    content = ContentFile("".join(json.dumps(row) + "\n" for row in rows).encode())
-    version.rows_path = default_storage.save(f"datasets/{uid}/rows.jsonl", content)
+    version.rows_path = store_rows(f"datasets/{uid}/rows.parquet", rows)
     version.row_count = version.turn_count = len(rows)
     version.save()
     model = BaseModel.objects.get(

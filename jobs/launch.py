@@ -24,6 +24,8 @@ from jobs.training.spec import FILE_NAME, LOCK_NAME, PID_NAME, Base, Data, Setti
 from jobs.training.trainers import TRAINERS
 from jobs.weights import WeightsUnavailable, local_weights
 
+# Trainers that several processes can share, one for each device of the run.
+SHARED = ("text",)
 # The argument that makes a trainer wait for its run (jobs/warm.py).
 WARM = "--warm"
 PRIVATE = re.compile(
@@ -58,6 +60,7 @@ def prepare(run: Run) -> Path:
             hyperparameters=_settings(run),
             device=settings.TRAINER_DEVICE,  # type: ignore[arg-type]
             threads=settings.TRAINER_THREADS or None,
+            processes=run.devices if TRAINERS[run.job.model_type].module in SHARED else 1,
         ),
     )
     return directory

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout  # noqa: E402
 
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, step_of  # noqa: E402
 from jobs.training.events import FILE_NAME, EventWriter, TrainingFailure, read_events  # noqa: E402
+from jobs.training.ranks import Silent, rank, train_together, world_size  # noqa: E402
 from jobs.training.spec import LOCK_NAME, PID_NAME, Setting, Spec, read_spec  # noqa: E402
 from jobs.training.stopping import Stop, StopRequestedError  # noqa: E402
 from jobs.training.trainers import find_trainer  # noqa: E402
@@ -76,6 +77,10 @@ def run(run_dir: Path, stop: Stop) -> int:
     if not run_dir.is_dir():
         print(f"{run_dir} is not a directory.", file=sys.stderr)
         return FAILED
+    if rank() > 0:
+        return _run_beside(run_dir, stop)
+    if "RANK" not in os.environ and (spec := _shared_spec(run_dir)) is not None:
+        return train_together(run_dir, spec.processes, spec.threads, stop)
     try:
         with FileLock(run_dir / LOCK_NAME, timeout=2):
             (run_dir / PID_NAME).write_text(f"{os.getpid()}\n")
@@ -83,6 +88,31 @@ def run(run_dir: Path, stop: Stop) -> int:
     except Timeout:
         print(f"Another process is training in {run_dir}.", file=sys.stderr)
         return LOCKED
+
+
+def _shared_spec(run_dir: Path) -> Spec | None:
+    """The spec of a run that several processes train together; None for one that is done, or that rank 0 will find
+    wrong.
+    """
+    if any(event["type"] == "done" for event in read_events(run_dir / FILE_NAME)[0]):
+        return None
+    try:
+        spec = read_spec(run_dir)
+    except TrainingFailure:
+        return None
+    return spec if spec.processes > 1 else None
+
+
+def _run_beside(run_dir: Path, stop: Stop) -> int:
+    """A rank that only computes; rank 0 says what happens."""
+    try:
+        _train(read_spec(run_dir), run_dir, Silent(), stop)  # type: ignore[arg-type]
+    except StopRequestedError:
+        return 0
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+    return 0
 
 
 def _run_locked(run_dir: Path, stop: Stop) -> int:
@@ -122,7 +152,8 @@ def _train_in_memory(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop)
             _train(spec, run_dir, events, stop)
             return
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            smaller = _in_smaller_portions(spec, run_dir) if explain(error).code == "out_of_memory" else None
+            may_retry = explain(error).code == "out_of_memory" and world_size() == 1
+            smaller = _in_smaller_portions(spec, run_dir) if may_retry else None
             if smaller is None:
                 raise
             spec = smaller

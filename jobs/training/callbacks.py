@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs.training.events import EventWriter, TrainingFailure
@@ -144,7 +146,10 @@ class Report(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        report_checkpoints(self.events, self.run_dir, self.last_values)
+        if distributed.is_initialized():
+            distributed.barrier()  # every process has a file of its own in the checkpoint
+        if state.is_world_process_zero:
+            report_checkpoints(self.events, self.run_dir, self.last_values)
         self._count("saving")
         self.restart_clock()
 
@@ -204,6 +209,11 @@ class StopOnRequest(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        if distributed.is_initialized():
+            # The signal meets one process a step before another; they stop after the same one.
+            asked = torch.tensor(int(self.stop.requested), device=args.device)
+            distributed.all_reduce(asked, distributed.ReduceOp.MAX)
+            self.stop.requested = bool(asked)
         if self.stop.requested and not control.should_training_stop:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False  # it can take long, and the resumed run comes by again

@@ -9,10 +9,12 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from jobs.training.ranks import rank, world_size
+
 PREFIX = "checkpoint-"
 SHARD_SIZE = "5GB"  # of the files that larger weights are saved in
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
-STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+STATES = ("optimizer.pt", "scheduler.pt")
 
 
 def step_of(path: Path) -> int:
@@ -28,9 +30,16 @@ def is_complete(path: Path) -> bool:
     """Whether everything that a resumed run needs is there and whole."""
     if not any((path / name).exists() for name in WEIGHTS):
         return False
-    if not all(zipfile.is_zipfile(path / name) for name in STATES):
+    if not all(zipfile.is_zipfile(path / name) for name in (*STATES, *_random_states())):
         return False
     return all(map(_is_whole, path.glob("*.safetensors"))) and training_state(path) is not None
+
+
+def _random_states() -> list[str]:
+    """The files of random states: one, or one for each of the processes that train together."""
+    if world_size() == 1:
+        return ["rng_state.pth"]
+    return [f"rng_state_{number}.pth" for number in range(world_size())]
 
 
 def training_state(path: Path) -> dict | None:
@@ -44,7 +53,7 @@ def training_state(path: Path) -> dict | None:
 
 def remove_incomplete(directory: Path) -> None:
     """Delete what a killed process left half written, so that it neither counts nor is resumed from."""
-    for path in _folders(directory):
+    for path in _folders(directory) if rank() == 0 else ():
         if not is_complete(path):
             shutil.rmtree(path)
 

@@ -7,6 +7,7 @@ import torch
 
 from jobs.training import memory
 from jobs.training.events import TrainingFailure
+from jobs.training.ranks import world_size
 
 TINY = 20_000_000  # parameters below which a second thread costs more than it brings
 
@@ -17,7 +18,13 @@ def find_device(asked: str) -> str:
         raise TrainingFailure(
             "no_gpu", "The run asks for a GPU, and this machine has none that torch can use."
         )
-    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+    device = "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+    if device == "cuda" and torch.cuda.device_count() < world_size():
+        raise TrainingFailure(
+            "no_gpu",
+            f"The run asks for {world_size()} GPUs, and this machine has {torch.cuda.device_count()}.",
+        )
+    return device
 
 
 def require_memory(

@@ -84,6 +84,13 @@ def batch_rule(values: Resolved, rows: int, longest: int) -> None:
         values.decide("gradientAccumulationSteps", 1 if as_given else automatic)
 
 
+def share_batch(values: Resolved, processes: int) -> None:
+    """Make the batch one that `processes` can share: the training stays the same on however many devices, unless
+    the batch cannot be divided and grows to the next size that can.
+    """
+    values.decide("batchSize", -(-values["batchSize"] // processes) * processes)
+
+
 def count_steps(values: Resolved, rows: int) -> tuple[int, int]:
     """(all steps, steps per epoch), as transformers counts: a smaller last batch of an epoch is a step."""
     batches = -(-rows // values["batchSize"])

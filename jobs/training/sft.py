@@ -34,11 +34,16 @@ class TextTrainer(SFTTrainer):
         self._scored: list[tuple[float, int]] = []
         result = super().evaluation_loop(*args, **kwargs)
         counts = [count for _, count in self._scored]
-        total = max(1, sum(counts))
-        result.metrics["eval_loss"] = sum(loss for loss, _ in self._scored) / total
-        hits = self._metrics["eval"]["mean_token_accuracy"]
-        mean = sum(share * count for share, count in zip(hits, counts, strict=True)) / total
-        self._metrics["eval"]["mean_token_accuracy"] = [mean]
+        hits = zip(self._metrics["eval"]["mean_token_accuracy"], counts, strict=True)
+        own = [
+            sum(counts),
+            sum(loss for loss, _ in self._scored),
+            sum(share * count for share, count in hits),
+        ]
+        sums = self.accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=self.accelerator.device))
+        total, loss, right = sums.tolist()
+        result.metrics["eval_loss"] = loss / max(1, total)
+        self._metrics["eval"]["mean_token_accuracy"] = [right / max(1, total)]
         return result
 
     def _loss(
@@ -61,6 +66,8 @@ class TextTrainer(SFTTrainer):
         count = (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         loss = functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
         loss = loss / torch.as_tensor(count).clamp(min=1)
+        if num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # DDP takes the mean of the processes' gradients
         if self.aux_loss_enabled:
             # One mean per forward pass; with accumulation the passes of a step are summed.
             steps = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
@@ -71,7 +78,8 @@ class TextTrainer(SFTTrainer):
         self._metrics[mode]["mean_token_accuracy"].append(hits.float().mean().item() if len(hits) else 0.0)
         if mode == "train":
             mask = inputs.get("attention_mask", inputs["input_ids"])
-            self._total_train_tokens += int(mask.sum()) if "attention_mask" in inputs else mask.numel()
+            tokens = int(mask.sum()) if "attention_mask" in inputs else mask.numel()
+            self._total_train_tokens += tokens * self.accelerator.num_processes
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
         return loss
 

@@ -63,6 +63,7 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
     hyperparameters: dict[str, Setting]
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
+    processes: int = 1  # that train together, each on a device of its own
 
 
 def read_spec(run_dir: Path) -> Spec:
@@ -88,6 +89,8 @@ def check_spec(spec: Spec, path: Path) -> None:
             f"{path} names the method {spec.method!r}, which the trainer {spec.trainer!r} does not have.",
             path=str(path),
         )
+    if spec.processes < 1:
+        raise SpecError(f"{path} asks for {spec.processes} processes; at least 1 is needed.", path=str(path))
     if spec.threads is not None and spec.threads < 1:
         raise SpecError(f"{path} asks for {spec.threads} threads; at least 1 is needed.", path=str(path))
     values = {key: setting.value for key, setting in spec.hyperparameters.items()}

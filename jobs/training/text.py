@@ -25,8 +25,9 @@ from jobs.training.data import prepare
 from jobs.training.device import TINY, find_device, require_memory
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
+from jobs.training.ranks import rank, world_size
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
-from jobs.training.resolve import Resolved, batch_rule, count_steps, wants_packing
+from jobs.training.resolve import Resolved, batch_rule, count_steps, share_batch, wants_packing
 from jobs.training.rows import Prepared
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.sft import TextTrainer, packs_cleanly
@@ -110,6 +111,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         dataset = pack_dataset(dataset, values["maxSeqLen"], "bfd")
     longest = values["maxSeqLen"] if is_packed else rows.longest()
     batch_rule(values, len(dataset), longest)
+    share_batch(values, world_size())
     require_memory(Path(spec.base.path), spec.method, values, device, longest, loaded=True)
 
     # Method
@@ -122,8 +124,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
-        per_device_train_batch_size=values["batchSize"],
-        per_device_eval_batch_size=values["batchSize"],
+        per_device_train_batch_size=values["batchSize"] // world_size(),
+        per_device_eval_batch_size=values["batchSize"] // world_size(),
         gradient_accumulation_steps=values["gradientAccumulationSteps"],
         learning_rate=values["learningRate"],
         weight_decay=values["weightDecay"],
@@ -197,6 +199,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         return
 
     # Save
+    if rank() > 0:
+        return
     events.write("phase", name="saving")
     output = run_dir / "output"
     _save(trainer.model, tokenizer, output)
