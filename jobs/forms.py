@@ -231,11 +231,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
             self.fields[f"rate-{version.uid}"] = forms.CharField(label=label, required=False)
         low, high = map(format_number, self.rules.split_range)
         self.fields["split_ratio"].widget.attrs |= {"min": low, "max": high}
-        tested = self.usable_version(self.typed.get("test_source", ""))
-        versions = [tested] if tested and tested not in self.published else []
-        options = [(version.uid, self.label_of(version)) for version in [*versions, *self.published]]
-        split = ("", _("Hold out a share of the training data"))
-        cast(forms.ChoiceField, self.fields["test_source"]).choices = [split, *options]
+        cast(forms.ChoiceField, self.fields["test_source"]).choices = self.test_sets
         if self.job:
             del self.fields["name"], self.fields["type"], self.fields["description"]
         # As they stand on the page: in this order errors are listed over it.

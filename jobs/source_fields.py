@@ -10,6 +10,7 @@ from functools import cached_property
 from django import forms
 from django.db.models import Case, Q, QuerySet, Value, When
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 
 from console.models import Workspace
 from datasets.models import DatasetVersion, SharedKind, VersionState
@@ -18,8 +19,8 @@ from jobs.model_choice import ModelChoice
 
 # Rows of the list, and how many more a click brings.
 SHOWN_SOURCES = 20
-# The newest versions: as many are read at once, and can be test sets without being searched for.
-MOST_READ = 200
+# So many of the newest versions can be chosen as a test set.
+MOST_TEST_SETS = 100
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,14 @@ class SourceFields(forms.Form):
     @cached_property
     def published(self) -> list[DatasetVersion]:
         """The first of the usable versions: all there are in most workspaces."""
-        return list(self.usable_versions[: max(MOST_READ, self.shown_sources + 1)])
+        return list(self.usable_versions[:MOST_TEST_SETS])
+
+    def test_sets(self) -> list[tuple[str, str]]:
+        """The choices of a test set. Read only where they are shown or checked."""
+        tested = self.usable_version(self.typed.get("test_source", ""))
+        versions = [tested] if tested and tested not in self.published else []
+        options = [(version.uid, self.label_of(version)) for version in [*versions, *self.published]]
+        return [("", _("Hold out a share of the training data")), *options]
 
     def label_of(self, version: DatasetVersion) -> str:
         """The operator's name of a preset version, in the reader's language; else its own."""
@@ -97,8 +105,7 @@ class SourceFields(forms.Form):
     @cached_property
     def chosen_versions(self) -> list[DatasetVersion]:
         uids = self.typed_sources
-        found = [version for version in self.published if version.uid in uids]
-        return found + self._others(uids - {version.uid for version in found})
+        return list(self.usable_versions.filter(uid__in=uids)) if uids else []
 
     @cached_property
     def counting_versions(self) -> list[DatasetVersion]:
@@ -114,14 +121,7 @@ class SourceFields(forms.Form):
 
     def usable_version(self, uid: str) -> DatasetVersion | None:
         """The version of a uid, if it may be chosen."""
-        found = next((version for version in self.published if version.uid == uid), None)
-        return found or next(iter(self._others({uid} if uid else set())), None)
-
-    def _others(self, uids: set[str]) -> list[DatasetVersion]:
-        """Usable versions that are not among those that were read."""
-        if not uids or len(self.published) < MOST_READ:
-            return []
-        return list(self.usable_versions.filter(uid__in=uids))
+        return self.usable_versions.filter(uid=uid).first() if uid else None
 
     # --- The list --------------------------------------------------------------------------------------------
 
@@ -142,19 +142,16 @@ class SourceFields(forms.Form):
 
     @property
     def has_source_search(self) -> bool:
-        return bool(self.source_query) or len(self.published) > SHOWN_SOURCES
+        return bool(self.source_query) or len(self.chosen_versions) + len(self._found) > SHOWN_SOURCES
 
     @cached_property
     def _found(self) -> list[DatasetVersion]:
         """What the search finds besides the chosen ones, one more than is shown."""
-        chosen = {version.uid for version in self.chosen_versions}
-        if not self.source_query:
-            return [version for version in self.published if version.uid not in chosen]
-        named = Q(dataset__name__icontains=self.source_query) | Q(uid=self.source_query)
-        shared = Q(shared__name_zh__icontains=self.source_query) | Q(
-            shared__name_en__icontains=self.source_query
-        )
-        found = self.usable_versions.filter(named | shared).exclude(uid__in=chosen)
+        found = self.usable_versions.exclude(uid__in=[version.uid for version in self.chosen_versions])
+        if text := self.source_query:
+            named = Q(dataset__name__icontains=text) | Q(uid=text)
+            shared = Q(shared__name_zh__icontains=text) | Q(shared__name_en__icontains=text)
+            found = found.filter(named | shared)
         return list(found[: self.shown_sources + 1])
 
     @property

@@ -73,7 +73,7 @@ def test_what_is_chosen_stays_on_top_of_every_search(listed, many):
 
 
 def test_what_lies_beyond_those_that_are_read_can_be_chosen_and_tested_on(client, listed, many, monkeypatch):
-    monkeypatch.setattr(source_fields, "MOST_READ", 21)
+    monkeypatch.setattr(source_fields, "MOST_TEST_SETS", 21)
     assert listed(source=many[0].uid)[0] == "set 00 V1"
     typed = {
         "source": many[0].uid,
