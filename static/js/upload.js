@@ -25,6 +25,7 @@ class Stopped extends Error {}
 const unit = (value, name, digits = 0) =>
   new Intl.NumberFormat(language, { style: "unit", unit: name, maximumFractionDigits: digits }).format(value);
 function bytes(value) {
+  if (value < KB) return unit(value, "byte");
   const [name, size] = value >= 1000 * MB ? ["gigabyte", KB * MB] : value >= MB ? ["megabyte", MB] : ["kilobyte", KB];
   return unit(value / size, name, name === "gigabyte" ? 2 : name === "megabyte" ? 1 : 0);
 }
