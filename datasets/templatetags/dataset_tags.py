@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from datasets.formats import FORMATS
 from datasets.models import DatasetVersion
-from datasets.problems import Problem
+from datasets.problems import KINDS, Problem
 
 register = template.Library()
 
@@ -47,3 +47,9 @@ def share_of(part: int, whole: int) -> str:
     """The share as people read it: 12.3 %, "< 0.1 %" where there is something but hardly anything."""
     percent = 100 * part / whole if whole else 0.0
     return "< 0.1%" if 0 < percent < 0.1 else f"{percent:.1f}%".replace(".0%", "%")
+
+
+@register.filter
+def problem_title(kind: str) -> str:
+    """The short name of a kind of problem."""
+    return str(KINDS[kind].title) if kind in KINDS else kind

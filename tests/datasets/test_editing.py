@@ -216,3 +216,11 @@ def test_texts_are_edited_as_well(client_of, alice, dataset) -> None:
     client_of(alice).post(address("edit_row", version), {"hash": version.content_hash, "text": "三"})
     version.refresh_from_db()
     assert msgspec.json.decode(list(iter_lines(version))[1]) == {"text": "三"}
+
+
+def test_the_ways_to_change_rows_are_on_the_pages(client_of, alice, bob, draft) -> None:
+    edit, drop = address("edit_row", draft), address("drop_flagged", draft)
+    for person, offered in ((alice, True), (bob, False)):
+        client = client_of(person)
+        assert (edit in client.get(reverse("datasets:rows", args=[draft.uid])).text) is offered
+        assert (drop in client.get(reverse("datasets:version", args=[draft.uid])).text) is offered
