@@ -52,14 +52,18 @@ def _found(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
         "form": form,
         "is_filtered": query != Query(),
         "rows": [shown(hit.number, msgspec.json.decode(hit.line), query) for hit in hits.hits],
-        "first": first,
+        "first": _number(request.GET, "since", start) or first,
         "last": last,
         "is_cut": hits.is_cut and not before,
         "previous": _address(request.GET, before=hits.hits[0].number if hits.hits and not before else first)
         if first > 1
         else "",
         "next": _address(request.GET, row=last + 1) if is_more else "",
-        "more": _address(request.GET, row=last + 1, more=1) if is_more else "",
+        "more": _address(
+            request.GET, row=last + 1, more=1, since=_number(request.GET, "since", start) or first
+        )
+        if is_more
+        else "",
         "start": _address(request.GET),
     }
 
@@ -80,7 +84,7 @@ def _number(given: QueryDict, name: str, most: int) -> int:
 def _address(given: QueryDict, **place: int) -> str:
     """The same filter at another place."""
     query = given.copy()
-    for name in ("row", "before", "more", *(name for name in given if not given[name])):
+    for name in ("row", "before", "more", "since", *(name for name in given if not given[name])):
         query.pop(name, None)
     for name, value in place.items():
         query[name] = str(value)

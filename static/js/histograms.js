@@ -72,7 +72,7 @@ class Histogram {
     }
     const summary = getComputedStyle(this.root);
     this.chart.$ink = summary.color;
-    this.chart.data.datasets[0].backgroundColor = summary.getPropertyValue("accent-color") || color;
+    this.chart.data.datasets[0].backgroundColor = summary.outlineColor;
     this.chart.update("none");
   }
 }
