@@ -65,8 +65,8 @@ def train_all(directory: Path, wanted: list[str]) -> list[Row]:
     from catalog.models import BaseModel, Offer, WeightsKind
     from jobs import follow, lifecycle, publishing, warm
 
-    offers = Offer.objects.filter(enabled=True).select_related("base_model__family")
-    offers = [o for o in offers if not wanted or any(part in o.base_model.name for part in wanted)]
+    enabled = Offer.objects.filter(enabled=True).select_related("base_model__family")
+    offers = [o for o in enabled if not wanted or any(part in o.base_model.name for part in wanted)]
     architectures = sorted({offer.base_model.architecture for offer in offers})
     make_weights(directory / "tiny", architectures)
     for architecture in architectures:

@@ -65,7 +65,7 @@ def convert_tokenizer(source: Path, target: Path, kind: str, variant: str) -> No
                 shutil.copyfile(source / name, target / name)
         return
     path = source / "tokenizer.model"
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # made at run time
     try:
         model.ParseFromString(path.read_bytes())
     except (OSError, ValueError) as error:
