@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.training.picture_runs import make_models
-from tests.training.runs import ARCHITECTURES, ENVIRONMENT, PRELUDE, ROOT, ROWS, Run
+from tests.training.runs import ARCHITECTURES, ENVIRONMENT, PRELUDE, ROOT, ROWS, Run, make_run
 
 
 @pytest.fixture(scope="session")
@@ -51,27 +51,6 @@ def new_run(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
         **values: Any,
     ) -> Run:
         path = tmp_path_factory.mktemp("run")
-        (path / "data").mkdir()
-        texts = {"train": rows, "eval": eval_rows}
-        for name, content in texts.items():
-            if content is not None:
-                lines = (
-                    content if isinstance(content, str) else "".join(json.dumps(r) + "\n" for r in content)
-                )
-                (path / "data" / f"{name}.jsonl").write_text(lines)
-        spec = {
-            "schema": 1,
-            "run": "task-test",
-            "attempt": 1,
-            "trainer": "text",
-            "method": method,
-            "base": {"name": base, "path": str(models / base)},
-            "data": {"train": "data/train.jsonl", "eval": "data/eval.jsonl" if eval_rows else None},
-            "hyperparameters": {key: {"value": value, "origin": "user"} for key, value in values.items()},
-            "device": "cpu",
-            "threads": 1,
-        }
-        (path / "spec.json").write_text(json.dumps(spec))
-        return Run(path)
+        return make_run(path, models / base, "text", method, rows, eval_rows, **values)
 
     return make

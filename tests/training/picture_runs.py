@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, Run, conversation
+from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, Run, conversation, make_run
 
 COLOURS, SHAPES = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
 WORDS = list(product(COLOURS, SHAPES))
@@ -65,23 +65,7 @@ def new_run(
     (path / "data" / "images").mkdir(parents=True)
     for colour, shape in WORDS:
         draw(path / "data" / "images" / f"{colour}-{shape}.png", colour, shape)
-    for name, content in (("train", rows), ("eval", eval_rows)):
-        if content is not None:
-            (path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
-    spec = {
-        "schema": 1,
-        "run": "task-test",
-        "attempt": 1,
-        "trainer": trainer,
-        "method": method,
-        "base": {"name": base.name, "path": str(base)},
-        "data": {"train": "data/train.jsonl", "eval": "data/eval.jsonl" if eval_rows else None},
-        "hyperparameters": {key: {"value": value, "origin": "user"} for key, value in values.items()},
-        "device": "cpu",
-        "threads": 1,
-    }
-    (path / "spec.json").write_text(json.dumps(spec))
-    return Run(path)
+    return make_run(path, base, trainer, method, rows, eval_rows, **values)
 
 
 def outside(script: str, cwd: Path) -> dict[str, Any]:

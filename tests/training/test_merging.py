@@ -9,17 +9,26 @@ import sys
 import pytest
 
 from tests.training import picture_runs
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, ROWS
+from tests.training.runs import ENVIRONMENT, PRELUDE, ROWS, make_run
 
 pytestmark = pytest.mark.training
 
-OUTSIDE = """
-import json, sys, torch
-from diffusers import DiffusionPipeline
+# One process that has loaded the public libraries: a fork of it makes, trains and merges, it itself only looks on.
+SCRIPT = """
+import json, os, sys, torch
+from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
+import transformers.models.llama.modeling_llama
 
 text, base, picture, pipeline = sys.argv[1:]
+child = os.fork()
+if child == 0:
+    INSIDE
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert "jobs" not in sys.modules
+
 tokenizer = AutoTokenizer.from_pretrained(f"{text}/merged")
 ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], return_tensors="pt", return_dict=True)
 plain = AutoModelForCausalLM.from_pretrained(base).eval()
@@ -44,30 +53,47 @@ print(json.dumps({
 }))
 """
 
+INSIDE = (
+    PRELUDE
+    + """
+from pathlib import Path
+from jobs.training import tiny, tiny_images
+from jobs.training.__main__ import main
+texts = Path(base).with_name("texts.jsonl")
+tiny.make(Path(base), "llama", texts, hidden=32, steps=0)
+tiny_images.make(Path(pipeline), "sdxl", texts, steps=0)
+assert main([text, picture]) == 0
+for run in (text, picture):
+    assert main(["--merge", run, f"{run}/merged"]) == 0
+"""
+)
 
-def test_merged_weights_equal_base_and_adapter(models, picture_models, new_run, tmp_path):
+
+def test_merged_weights_equal_base_and_adapter(tmp_path):
     values = {"epoch": 2, "batchSize": 4, "learningRate": 1e-2}
-    text = new_run("llama", "LoRA", ROWS, loraAllLinear="True", maxSeqLen=64, **values)
+    llama, sdxl = tmp_path / "llama", tmp_path / "sdxl"
     words = [picture_runs.caption(*pair) for pair in picture_runs.WORDS[:4]]
-    picture = picture_runs.new_run(tmp_path, picture_models / "sdxl", "image", "LoRA", words, **values)
-    script = PRELUDE + "from jobs.training.__main__ import main\n"
-    script += f"assert main([{str(text.path)!r}, {str(picture.path)!r}]) == 0\n"
-    for run in (text, picture):
-        script += f"assert main(['--merge', {str(run.path)!r}, {str(run.path / 'merged')!r}]) == 0\n"
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    spec = values | {"loraAllLinear": "True", "maxSeqLen": 64}
+    text = make_run(tmp_path / "text", llama, "text", "LoRA", ROWS[:8], **spec)
+    picture = picture_runs.new_run(tmp_path / "picture", sdxl, "image", "LoRA", words, **values)
     process = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stderr[-2000:]
-    paths = [text.path, models / "llama", picture.path, picture_models / "sdxl"]
-    process = subprocess.run(
-        [sys.executable, "-c", OUTSIDE, *map(str, paths)],
+        [
+            sys.executable,
+            "-c",
+            SCRIPT.replace("INSIDE", f"exec({INSIDE!r})"),
+            text.path,
+            llama,
+            picture.path,
+            sdxl,
+        ],
         cwd=tmp_path,
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert process.returncode == 0, process.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-3000:]
     far = json.loads(process.stdout.splitlines()[-1])
     assert far["text"] < 1e-5 < far["text learned"]
     assert far["picture"] < 1e-4 < far["picture learned"]

@@ -3,37 +3,95 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.training.runs import ENVIRONMENT, ROOT, ROWS, Run, command, copy_of, interrupt, train
+from jobs.training.ranks import train_together
+from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, ROWS, Run, copy_of, make_run
 
 pytestmark = pytest.mark.training
 
 VALUES: dict[str, Any] = {"epoch": 3, "batchSize": 4, "learningRate": 1e-3, "maxSeqLen": 128, "saveStep": 6}
 VALUES |= {"validationStep": 6, "loggingSteps": 1}
 
+# The ranks are forks of one process that has loaded the libraries, with the environment that train_together gives.
+RANKS = """
+import os, signal, socket, sys, time
+from functools import partial
+from pathlib import Path
+import jobs.training.text
+import transformers.models.llama.modeling_llama
+from jobs.training.__main__ import main
+from jobs.training.events import read_events
+from jobs.training.tiny import make
 
-def shared(run: Run) -> Run:
+def fork(work):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(work() or 0)
+    return pid
+
+def ranks(directory):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    def work(number):
+        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number)}
+        return main([directory])
+    return [fork(partial(work, number)) for number in range(2)]
+
+def codes(children):
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+base, texts, alone, together, stopped, broken = sys.argv[1:]
+assert codes([fork(lambda: make(Path(base), "llama", Path(texts), hidden=32, steps=0))]) == [0]
+assert codes([fork(lambda: main([alone]))]) == [0]
+assert codes(ranks(together)) == [0, 0]
+children, log = ranks(stopped), Path(stopped) / "events.jsonl"
+while not any(event.get("step", 0) >= 3 for event in read_events(log)[0] if event["type"] == "metrics"):
+    time.sleep(0.005)
+for child in children:
+    os.kill(child, signal.SIGTERM)
+assert codes(children) == [0, 0]
+assert codes(ranks(stopped)) == [0, 0]
+assert codes(ranks(broken)) == [1, 1]
+"""
+
+
+def shared(run: Run, **changes: Any) -> Run:
     """The same run for two processes."""
     twin = copy_of(run)
     spec = json.loads((twin.path / "spec.json").read_text())
-    (twin.path / "spec.json").write_text(json.dumps(spec | {"processes": 2}))
+    (twin.path / "spec.json").write_text(json.dumps(spec | {"processes": 2} | changes))
     return twin
 
 
 @pytest.fixture(scope="module")
-def runs(new_run) -> dict[str, Run]:
-    """One that a single process trains, one that two do, one that two do and that was stopped on the way."""
-    alone = new_run("llama", "FullFineTuning", ROWS, ROWS[:8], **VALUES)
-    together, stopped = shared(alone), shared(alone)
-    assert interrupt(stopped, 3, signal.SIGTERM) == 0
-    process = train(alone, together, stopped)
+def runs(tmp_path_factory) -> dict[str, Run]:
+    """One that a single process trains, one that two do, one that two do and that was stopped on the way, one
+    without weights."""
+    directory = tmp_path_factory.mktemp("ranks")
+    base, texts = directory / "llama", directory / "texts.jsonl"
+    texts.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    alone = make_run(directory / "alone", base, "text", "FullFineTuning", ROWS, ROWS[:8], **VALUES)
+    broken = shared(alone, base={"name": "none", "path": "/nowhere"})
+    found = {"alone": alone, "together": shared(alone), "stopped": shared(alone), "broken": broken}
+    process = subprocess.run(
+        [sys.executable, "-c", PRELUDE + RANKS, base, texts, *(run.path for run in found.values())],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert process.returncode == 0, process.stderr[-3000:]
-    return {"alone": alone, "together": together, "stopped": stopped}
+    return found
 
 
 @pytest.mark.parametrize("name", ["together", "stopped"])
@@ -48,6 +106,7 @@ def test_one_of_them_reports(runs):
     assert together.last("done")["step"] == runs["alone"].last("done")["step"] == 18
     assert [event["step"] for event in together.all("checkpoint")] == [6, 12, 18]
     assert (together.path / "output" / "model.safetensors").exists()
+    assert [event["code"] for event in runs["broken"].all("failed")] == ["weights_missing"]
 
 
 def test_a_stop_reaches_all_and_the_run_resumes(runs):
@@ -56,13 +115,33 @@ def test_a_stop_reaches_all_and_the_run_resumes(runs):
     assert runs["stopped"].last("start")["resumed_from"] == stopped["step"]
 
 
-def test_one_that_fails_ends_the_others(runs):
-    broken = copy_of(runs["together"])
-    spec = json.loads((broken.path / "spec.json").read_text())
-    (broken.path / "spec.json").write_text(json.dumps(spec | {"base": spec["base"] | {"path": "/nowhere"}}))
-    (broken.path / "events.jsonl").unlink()
-    process = subprocess.run(
-        command(broken), cwd=ROOT, env=ENVIRONMENT, capture_output=True, timeout=120, check=False
-    )
-    assert process.returncode == 1
-    assert [event["code"] for event in broken.all("failed")] == ["weights_missing"]
+class StopOnceReady:
+    """A stop that is asked for once both ranks have started."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @property
+    def requested(self) -> bool:
+        return len(list(self.directory.glob("ready*"))) == 2
+
+
+def started_as(script: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of two ranks that are a shell script instead of a trainer."""
+    program = directory / "python"
+    program.write_text(f"#!/bin/sh\ncd {directory}\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return train_together(directory, 2, 3, StopOnceReady(directory))  # type: ignore[arg-type]
+
+
+def test_one_that_fails_ends_the_others(tmp_path, monkeypatch):
+    assert started_as("[ $RANK = 1 ] && exit 3; exec sleep 100", tmp_path, monkeypatch) == 3
+
+
+def test_each_is_told_who_it_is_and_when_to_stop(tmp_path, monkeypatch):
+    script = 'trap "touch stopped$RANK; exit 0" TERM; echo $* $LOCAL_RANK/$WORLD_SIZE $OMP_NUM_THREADS > told$RANK\n'
+    assert started_as(script + "touch ready$RANK; while :; do sleep 0.02; done", tmp_path, monkeypatch) == 0
+    for rank in (0, 1):
+        assert (tmp_path / f"stopped{rank}").exists()
+        assert (tmp_path / f"told{rank}").read_text() == f"-m jobs.training {tmp_path} {rank}/2 3\n"
