@@ -109,19 +109,15 @@ def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 @login_required
 def run_metrics(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """The curves as JSON; `?after=` is the cursor of the answer before, `?keys=loss,eval_loss` chooses. With
-    `?table` the same numbers as a page."""
+    `?table` the same numbers as a page, `?step=` is the newest step on it."""
     run = get_visible(Run.objects.select_related("job"), request.user, WORKSPACE, uid=uid)
     if "table" in request.GET:
-        page, keys, rows = metric_table(run, request.GET.get("page"))
-        context = {
-            "run": run,
-            "page_obj": page,
-            "labels": map(metric_label, keys),
-            "rows": rows,
-            "nav": "jobs",
-        }
+        newest = offset(request, "step")
+        table = metric_table(run, newest)
+        labels = [metric_label(key) for key in table.keys]
+        context = {"run": run, "table": table, "labels": labels, "newest": newest, "nav": "jobs"}
         return render(request, "jobs/metrics.html", context)
-    keys = [key for key in request.GET.get("keys", "").split(",") if key]
+    keys = [key for key in request.GET.get("keys", "").replace("\0", "").split(",") if key]
     return JsonResponse(curves(run, keys, offset(request) or 0))
 
 
@@ -237,7 +233,7 @@ def _beside(run: Run) -> dict[str, Any]:
     }
 
 
-def offset(request: HttpRequest) -> int | None:
+def offset(request: HttpRequest, name: str = "after") -> int | None:
     """`?after=` as a number; None where it is missing or none."""
-    after = request.GET.get("after", "")
+    after = request.GET.get(name, "")
     return int(after) if after.isascii() and after.isdigit() and len(after) < 19 else None

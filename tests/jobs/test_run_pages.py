@@ -11,7 +11,7 @@ from django.utils import timezone, translation
 
 from console.models import Membership, Role, Workspace
 from jobs import lifecycle, messages
-from jobs.curves import MAX_POINTS, thinned
+from jobs.curves import MAX_POINTS, series_of
 from jobs.launch import run_directory
 from jobs.log_tail import FIRST_BYTES, MAX_BYTES, log_path, read_log
 from jobs.models import Checkpoint, Metric, Publication, RunSource, RunState
@@ -249,24 +249,80 @@ def test_the_numbers_are_there_as_a_table(client_of, alice, running):
         Metric.objects.create(run=running, key="loss", step=step, value=step / 8)
     Metric.objects.create(run=running, key="eval_loss", step=2, value=0.5)
     page = client_of(alice).get(url("metrics", running), {"table": ""})
-    assert page.context["rows"] == [(2, [0.25, 0.5]), (1, [0.125, None])]
+    assert page.context["table"].rows == [(2, [0.25, 0.5]), (1, [0.125, None])]
     assert "Validation loss" in page.text
 
 
+def store(run, values, key="loss"):
+    """Points of a run; of a plain list the first is that of step 0."""
+    points = values.items() if isinstance(values, dict) else enumerate(values)
+    Metric.objects.bulk_create(Metric(run=run, key=key, step=step, value=value) for step, value in points)
+
+
+def test_the_table_goes_on_with_older_steps_and_from_any_step(client_of, alice, running):
+    store(running, [1.0] * 250)
+    store(running, {10_000: 0.5, 55: 0.25}, key="eval_loss")
+    client, seen = client_of(alice), []
+    query = {"table": ""}
+    while query:
+        table = client.get(url("metrics", running), query).context["table"]
+        seen += [step for step, _values in table.rows]
+        query = {"table": "", "step": table.older} if table.older is not None else {}
+    assert seen == [10_000, *reversed(range(250))]
+    table = client.get(url("metrics", running), {"table": "", "step": 55}).context["table"]
+    assert table.rows[:2] == [(55, [1.0, 0.25]), (54, [1.0, None])]
+    assert client.get(url("metrics", running), {"table": "", "step": "nonsense"}).status_code == 200
+
+
 @pytest.mark.parametrize("count", [MAX_POINTS + 1, 2 * MAX_POINTS - 1, 12_345])
-def test_thinning_keeps_ends_and_spikes(count):
-    points = [(step, float(step % 7)) for step in range(count)]
-    points[count // 3] = (count // 3, 99.0)
-    points[count // 2] = (count // 2, -99.0)
-    kept = thinned(points)
-    assert len(kept) <= MAX_POINTS
+def test_thinning_keeps_ends_and_spikes(running, count):
+    values = [float(step % 7) for step in range(count)]
+    spikes = {count // 3: 99.0, count // 2: -99.0}
+    store(running, dict(enumerate(values)) | spikes)
+    kept, newest = series_of(running, "loss")
+    assert MAX_POINTS // 2 < len(kept) <= MAX_POINTS
     assert kept == sorted(set(kept))
-    assert {points[0], points[-1], (count // 3, 99.0), (count // 2, -99.0)} <= set(kept)
+    assert {(0, 0.0), (count - 1, float((count - 1) % 7)), *spikes.items()} <= set(kept)
+    assert newest == running.metrics.latest("pk").pk
 
 
-def test_few_points_stay_as_they_are():
-    points = [(step, 1.0) for step in range(MAX_POINTS)]
-    assert thinned(points) == points
+def test_thinning_gives_the_extremes_of_each_stretch_with_their_own_steps(running):
+    """Against the plain definition, on steps far apart and values that repeat."""
+    values = {1_000_003 + 7 * number: float(number * number % 211) for number in range(1501)}
+    store(running, values)
+    kept, _newest = series_of(running, "loss", limit=12)
+    first, steps = min(values), max(values) - min(values) + 1
+    for stretch in range(5):
+        own = [values[step] for step in values if (step - first) * 5 // steps == stretch]
+        seen = [value for step, value in kept if (step - first) * 5 // steps == stretch]
+        assert (min(seen), max(seen)) == (min(own), max(own))
+    assert all(values[step] == value for step, value in kept)
+
+
+def test_few_points_stay_as_they_are(client_of, alice, running):
+    store(running, [1.0] * MAX_POINTS)
+    found = client_of(alice).get(url("metrics", running)).json()
+    assert found["series"][0]["points"] == [[step, 1.0] for step in range(MAX_POINTS)]
+
+
+def test_a_short_series_beside_a_long_one_keeps_all_its_points(client_of, alice, running):
+    store(running, [*([2.0] * MAX_POINTS), float("nan"), 1.0])
+    store(running, {900: 1.5, 901: 1.25, 902: 1.75}, key="eval_loss")
+    loss, other = client_of(alice).get(url("metrics", running)).json()["series"]
+    assert other["points"] == [[900, 1.5], [901, 1.25], [902, 1.75]]
+    assert loss["points"][0] == [0, 2.0] and loss["points"][-1] == [MAX_POINTS + 1, 1.0]
+
+
+def test_after_a_long_pause_the_whole_series_comes_again(client_of, alice, running):
+    """More points than a chart shows since the cursor: they take the place of those that it has."""
+    store(running, [4.0])
+    client = client_of(alice)
+    cursor = client.get(url("metrics", running)).json()["cursor"]
+    store(running, dict.fromkeys(range(1, 3 * MAX_POINTS), 1.0))
+    found = client.get(url("metrics", running), {"after": cursor}).json()
+    points = found["series"][0]["points"]
+    assert points[0] == [0, 4.0] and points[-1] == [3 * MAX_POINTS - 1, 1.0] and len(points) <= MAX_POINTS
+    assert client.get(url("metrics", running), {"after": found["cursor"]}).json()["series"] == []
 
 
 # --- Log ---------------------------------------------------------------------------------------------------------
