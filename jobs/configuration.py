@@ -7,6 +7,7 @@ other way to a run.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from jobs import incremental, lifecycle
 from jobs.data_checks import check_data, check_places
 from jobs.data_rules import CORPUS_RATIO_DEFAULT, DATA_RULES
 from jobs.estimate import estimate
-from jobs.mix import mix
+from jobs.mix import MixPart, mix
 from jobs.models import ACTIVE_STATES, Job, Publication, Run, RunSource
 from jobs.resources import Resources, resource_problems
 from jobs.training.trainers import TRAINERS
@@ -74,9 +75,10 @@ class ConfigurationRefused(Exception):
         self.problems = problems
 
 
-def training_rows(configuration: Configuration) -> tuple[int, int]:
-    """Rows to train on and rows of the test set, after splitting, sampling and mixing."""
-    parts = mix(configuration)
+def training_rows(configuration: Configuration, parts: Sequence[MixPart] | None = None) -> tuple[int, int]:
+    """Rows to train on and rows of the test set, after splitting, sampling and mixing; `parts` is the mix of the
+    configuration where it is known."""
+    parts = mix(configuration) if parts is None else parts
     trained = sum(part.trained for part in parts)
     if configuration.test_version is not None:
         return trained, min(TEST_ROWS, configuration.test_version.row_count)

@@ -188,7 +188,7 @@ def series_of(run: Run, key: str, limit: int = MAX_POINTS) -> tuple[list[Point],
     few = list(rows.values_list("step", "value", "pk")[: limit + 1])
     if len(few) <= limit:
         return [(step, value) for step, value, _pk in few], max((pk for *_point, pk in few), default=0)
-    ends = [few[0][:2], rows.values_list("step", "value").last()]
+    ends = [few[0][:2], rows.values_list("step", "value").reverse()[0]]
     stretches = (limit - 2) // 2
     values = {
         "run": run.pk,

@@ -5,14 +5,15 @@
     price  = time × devices × price of a device hour
 
 What is held out for validation counts as well (seed, 图理解: 验证集参与计费, at the price of training). Tokens per
-character are learned from earlier runs, and speed from the operator's table or earlier runs; where nothing is
-known, nothing is claimed. Text-to-image runs are counted in samples instead of tokens.
+character are those that were counted with the base model's tokenizer, else they are learned from earlier runs; speed
+is the operator's or that of earlier runs; where nothing is known, nothing is claimed. Text-to-image runs are counted
+in samples instead of tokens.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from statistics import median
@@ -24,11 +25,11 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from catalog.models import ModelType
+from catalog.models import BaseModel, ModelType
 from datasets.mixing import TEST_ROWS, characters_of
-from datasets.models import DatasetVersion
+from datasets.models import CountState, DatasetVersion, TokenCount
 from datasets.rows import page_of_rows
-from jobs.mix import mix
+from jobs.mix import MixPart, mix
 from jobs.models import Pool, Run, RunState, Throughput
 
 if TYPE_CHECKING:
@@ -49,13 +50,15 @@ _WORD = re.compile(r"[^\W\u3400-\u9fff\uf900-\ufaff]+")
 @dataclass(frozen=True)
 class Estimate:
     """`amount` is what passes through the model over all epochs: tokens, or samples of a text-to-image run.
-    None is what cannot be known yet. `is_learned` says that earlier runs, and not a general rule, gave the tokens per
-    character; `speed_from` is "operator", "runs" or "".
+    None is what cannot be known yet. `tokens_from` says where the tokens per character are from: "count" (of the rows
+    themselves), "runs", "rule" or "" (unknown); `counted` is the share of the characters for which it was a count, and
+    `tokens_from` then speaks of the others. `speed_from` is "operator", "runs" or "".
     """
 
     amount: int | None = None
     is_samples: bool = False
-    is_learned: bool = False
+    tokens_from: str = ""
+    counted: float = 0.0
     hours: Decimal | None = None
     speed_from: str = ""
     price: Decimal | None = None
@@ -76,44 +79,92 @@ class Estimate:
         }
 
 
-def estimate(configuration: Configuration) -> Estimate:
-    """What a run of this configuration will come to; takes at most five queries."""
+def estimate(configuration: Configuration, parts: Sequence[MixPart] | None = None) -> Estimate:
+    """What a run of this configuration will come to; takes at most six queries. `parts` is its mix where it is
+    known."""
     is_samples = configuration.model_type == ModelType.TEXT_TO_IMAGE
     base_model, resources = configuration.base_model, configuration.resources
     if base_model is None or not configuration.sources or "hp-epoch" in configuration.errors:
         return Estimate(is_samples=is_samples)
     epochs = float(configuration.hyperparameters.get("epoch", 1))
-    rows, characters = data_size(configuration)
+    parts = mix(configuration) if parts is None else parts
     rate = rate_of(resources.pool, resources.idle)
-    is_learned = False
+    sizes = data_sizes(configuration, parts)
+    characters = sum(sizes.values())
+    tokens_from, counted = "", 0.0
     if is_samples:
-        amount: int | None = round(rows * epochs)
+        amount: int | None = round(rows_of_epoch(configuration, parts) * epochs)
     else:
-        density = learned_tokens_per_character(configuration)
-        is_learned = density is not None
-        if density is None and configuration.model_type == ModelType.TEXT_TO_TEXT:
-            density = usual_tokens_per_character([source.version for source in configuration.sources])
-        amount = None if density is None else round(characters * density * epochs)
+        tokens, tokens_from, counted = epoch_tokens_of(configuration, base_model, sizes)
+        amount = None if tokens is None else round(tokens * epochs)
     speed, speed_from = speed_of(resources.pool, base_model.pk, configuration.method)
     hours = price = None
     if amount and speed:
         hours = charged_hours(amount / (speed * resources.devices))
         price = price_of(hours, resources.devices, rate)
-    return Estimate(amount, is_samples, is_learned, hours, speed_from, price, rate, round(characters))
+    return Estimate(
+        amount, is_samples, tokens_from, counted, hours, speed_from, price, rate, round(characters)
+    )
 
 
 # --- Tokens --------------------------------------------------------------------------------------------------
 
 
-def data_size(configuration: Configuration) -> tuple[int, float]:
-    """Rows and characters of one epoch: all that is trained on and validated with."""
-    parts = mix(configuration)
-    rows = sum(part.trained + part.held_out for part in parts)
-    characters = sum(part.characters + part.held_out_characters for part in parts)
+def rows_of_epoch(configuration: Configuration, parts: Iterable[MixPart]) -> int:
+    """All that is trained on and validated with."""
+    test = configuration.test_version
+    return sum(part.trained + part.held_out for part in parts) + (
+        min(TEST_ROWS, test.row_count) if test else 0
+    )
+
+
+def data_sizes(configuration: Configuration, parts: Iterable[MixPart]) -> dict[DatasetVersion | None, float]:
+    """Characters of one epoch, of what is trained on and validated with, by version; None stands for the data of
+    the base run."""
+    sizes: dict[DatasetVersion | None, float] = {}
+    for part in parts:
+        size = part.characters + part.held_out_characters
+        sizes[part.version] = sizes.get(part.version, 0.0) + size
     if (test := configuration.test_version) is not None:
-        test_rows = min(TEST_ROWS, test.row_count)
-        rows, characters = rows + test_rows, characters + characters_of(test, test_rows)
-    return rows, characters
+        sizes[test] = sizes.get(test, 0.0) + characters_of(test, min(TEST_ROWS, test.row_count))
+    return sizes
+
+
+def epoch_tokens_of(
+    configuration: Configuration, base_model: BaseModel, sizes: Mapping[DatasetVersion | None, float]
+) -> tuple[float | None, str, float]:
+    """Tokens of one epoch (None: unknown), where they are from, and the share of the characters that were counted;
+    see Estimate."""
+    is_text = configuration.model_type == ModelType.TEXT_TO_TEXT
+    # A tokenizer does not count pictures.
+    counts = counted_tokens_per_character(filter(None, sizes), base_model) if is_text else {}
+    tokens = sum(size * counts[version] for version, size in sizes.items() if version in counts)
+    rest = {version: size for version, size in sizes.items() if version not in counts}
+    if counts and not any(rest.values()):
+        return tokens, "count", 1.0
+    tokens_from, density = "runs", learned_tokens_per_character(configuration)
+    if density is None and is_text:
+        versions = [version for version in rest if version]
+        tokens_from = "rule"
+        density = usual_tokens_per_character(versions or [source.version for source in configuration.sources])
+    if density is None:
+        return None, "", 0.0
+    counted = 1 - sum(rest.values()) / (sum(sizes.values()) or 1)
+    return tokens + sum(rest.values()) * density, tokens_from, counted if counts else 0.0
+
+
+def counted_tokens_per_character(
+    versions: Iterable[DatasetVersion], base_model: BaseModel
+) -> dict[DatasetVersion | None, float]:
+    """datasets.tokens.tokens_per_character of those of the versions that have been counted, in one query."""
+    wanted = {version.pk: version for version in versions if version.character_count}
+    counts = TokenCount.objects.filter(version__in=wanted, base_model=base_model, state=CountState.DONE)
+    return {
+        wanted[pk]: total / wanted[pk].character_count
+        for pk, total, content in counts.values_list("version", "total", "figures__hash")
+        # A version that was edited afterwards is as good as not counted.
+        if content == wanted[pk].content_hash
+    }
 
 
 def learned_tokens_per_character(configuration: Configuration) -> float | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Prefetch, prefetch_related_objects
 
 from datasets.mixing import Source, characters_of, corpus_rows, plan, sampled_rows
+from datasets.models import DatasetVersion
 from jobs.data_rules import DATA_RULES
 from jobs.models import Run, RunSource
 
@@ -31,7 +32,8 @@ class MixPart:
 
     `rows` are those after sampling, before a share is held out: what the rule of 100 rows counts. `trained` and
     `held_out` come after it. `characters` are those of the rows that are trained on, `held_out_characters` those of
-    the others, as spread evenly over the rows of a version.
+    the others, as spread evenly over the rows of a version. `version` is None for the data of a base run, which are
+    of several.
     """
 
     kind: Kind
@@ -42,6 +44,7 @@ class MixPart:
     held_out: int
     characters: float
     held_out_characters: float = 0.0
+    version: DatasetVersion | None = None
 
 
 def mix(configuration: Configuration | Run) -> list[MixPart]:
@@ -63,6 +66,7 @@ def mix(configuration: Configuration | Run) -> list[MixPart]:
             held_out=part.held_out,
             characters=characters_of(part.source.version, part.trained),
             held_out_characters=characters_of(part.source.version, part.held_out),
+            version=part.source.version,
         )
         for part in plan(sources, split, rules.most_rows, rules.most_held_out)
     ]
@@ -71,7 +75,7 @@ def mix(configuration: Configuration | Run) -> list[MixPart]:
         own = sum(part.trained for part in parts)
         rows = corpus_rows(own, configuration.corpus_ratio, version.row_count)
         label, characters = str(configuration.corpus), characters_of(version, rows)
-        parts.append(MixPart(Kind.CORPUS, label, None, rows, rows, 0, characters))
+        parts.append(MixPart(Kind.CORPUS, label, None, rows, rows, 0, characters, version=version))
     if configuration.base_run is not None:
         base = mix(configuration.base_run)
         trained = trained_rows(configuration.base_run, base)

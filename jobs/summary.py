@@ -99,7 +99,7 @@ def summarize(form: RunForm) -> Summary:
         )
         for part, share in zip(parts, rounded(shares([part.characters for part in parts])), strict=True)
     ]
-    training, testing = (None, None) if nonsense else training_rows(configuration)
+    training, testing = (None, None) if nonsense else training_rows(configuration, parts)
     chosen = sum(source.version.row_count for source in configuration.sources)
     left_out = max(0, chosen - (form.rules.most_rows or chosen))
     missing = [
@@ -107,7 +107,7 @@ def summarize(form: RunForm) -> Summary:
         for name, messages in found.items()
         for message in messages
     ]
-    cost = None if nonsense else estimate(configuration)
+    cost = None if nonsense else estimate(configuration, parts)
     return Summary(
         rules=form.rules,
         left_out=left_out,

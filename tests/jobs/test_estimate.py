@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.urls import reverse
 
 from datasets.mixing import Source
+from datasets.models import CountState, TokenCount
 from jobs.configuration import Configuration, submit
 from jobs.estimate import charged_hours, comparison, estimate, ruled_tokens
 from jobs.models import Pool, Run, RunState, Throughput
@@ -114,7 +115,7 @@ def test_the_operators_speed_comes_first(configuration, pool, base_model, finish
 def test_speed_and_tokens_are_learned_from_finished_runs(configuration, finished):
     finished()
     figures = estimate(configuration)
-    assert (figures.is_learned, figures.speed_from) == (True, "runs")
+    assert (figures.tokens_from, figures.speed_from) == ("runs", "runs")
     # 40 000 tokens in 400 s: 600 s for 60 000.
     assert (figures.amount, figures.hours) == (60_000, Decimal("0.17"))
 
@@ -214,5 +215,49 @@ def test_an_estimate_takes_few_queries(configuration, finished, django_assert_ma
     for _number in range(10):
         finished()
     estimate(configuration)
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         estimate(configuration)
+
+
+# --- Counted tokens ----------------------------------------------------------------------------------------------
+
+
+def count(version, base_model, total, **fields):
+    standard = {"state": CountState.DONE, "figures": {"hash": version.content_hash}}
+    return TokenCount.objects.create(
+        version=version, base_model=base_model, total=total, **(standard | fields)
+    )
+
+
+def test_counted_tokens_go_before_what_earlier_runs_tell(configuration, finished):
+    finished()
+    version = configuration.sources[0].version
+    count(version, configuration.base_model, version.character_count // 2)
+    figures = estimate(configuration)
+    assert (figures.amount, figures.tokens_from, figures.counted) == (30_000, "count", 1.0)
+    halved = replace(configuration, sources=[Source(version, 0.5)], split_ratio=0.0)
+    assert estimate(halved).amount == 15_000
+
+
+@pytest.mark.parametrize(
+    "fields", [{"state": CountState.COUNTING}, {"figures": {"hash": "of other rows"}}, {"figures": {}}]
+)
+def test_a_count_that_is_not_of_these_rows_is_not_used(configuration, finished, fields):
+    finished()
+    count(configuration.sources[0].version, configuration.base_model, 1, **fields)
+    figures = estimate(configuration)
+    assert (figures.amount, figures.tokens_from, figures.counted) == (60_000, "runs", 0.0)
+
+
+def test_what_is_not_counted_is_estimated_beside_what_is(configuration, finished, make_version):
+    finished()
+    counted, other = configuration.sources[0].version, make_version(1000, name="other")
+    count(counted, configuration.base_model, 2 * counted.character_count)
+    figures = estimate(replace(configuration, sources=[Source(counted), Source(other)]))
+    assert figures.amount == pytest.approx(3 * (2 * 20_000 + 20_000), rel=0.01)
+    assert (figures.tokens_from, figures.counted) == ("runs", pytest.approx(0.5, abs=0.01))
+
+
+def test_a_count_of_texts_says_nothing_of_pictures(configuration, finished):
+    count(configuration.sources[0].version, configuration.base_model, 1)
+    assert estimate(replace(configuration, model_type="imageUnderstanding")).amount is None
