@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -111,10 +111,13 @@ def check_pattern(query: Query) -> None:
 
 @dataclass(frozen=True)
 class Hit:
-    """A row that fits: its number from 1 and its canonical JSON line."""
+    """A row that fits: its number from 1, its canonical JSON line, and where it was read: the name of its file
+    ("" if unknown), and its place in it as datasets.columns has it."""
 
     number: int
     line: bytes
+    file: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,9 +161,25 @@ def find(
                 total = file.metadata.num_rows
                 is_cut = reached > 1 if backwards else reached < total
                 break
-    if backwards:
-        return Hits(hits[::-1], reached, start, is_cut)
-    return Hits(hits, start, reached, is_cut)
+        hits = _located(file, hits[::-1] if backwards else hits)
+    first, last = (reached, start) if backwards else (start, reached)
+    return Hits(hits, first, last, is_cut)
+
+
+def _located(file: parquet.ParquetFile, hits: list[Hit]) -> list[Hit]:
+    """Rows in ascending order with where they were read; only their row groups are asked for it."""
+    found: list[Hit] = []
+    for group, before, last in groups(file):
+        inside = [hit for hit in hits if before < hit.number <= last]
+        if inside:
+            table = file.read_row_group(group, columns=["file", "place"])
+            table = table.take([hit.number - before - 1 for hit in inside])
+            origins = zip(table["file"].to_pylist(), table["place"].to_pylist(), strict=True)
+            found += [
+                replace(hit, file=name, place=place)
+                for hit, (name, place) in zip(inside, origins, strict=True)
+            ]
+    return found
 
 
 # A batch: the number of its first row, the fitting rows' places in it with their lines, the number of its rows.

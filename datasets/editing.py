@@ -13,8 +13,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import IO, Any
 
 import msgspec
@@ -30,7 +33,8 @@ from datasets.formats import FORMATS
 from datasets.formats.base import Row, RowError, cut, texts, turns
 from datasets.hints import mixes_languages, personal_data
 from datasets.models import DatasetVersion, RowType, VersionState
-from datasets.problems import Problem, message
+from datasets.noted import Left, without
+from datasets.problems import ERROR, KINDS, Problem, message
 from datasets.publishing import NotAllowed
 from datasets.statistics import statistics_of
 
@@ -50,8 +54,8 @@ JUDGES = {
     RowType.RANKED: "sorted_responses",
     RowType.TEXT: "text",
 }
-# Warnings that concern one good row and are told again when rows change.
-_TOLD_AGAIN = tuple(kind for kind in FLAG_BITS if kind != "picture_unused")
+# Where a row was read: the name of its file, its place in it.
+Origin = tuple[str, int]
 
 
 class NotARow(Exception):
@@ -63,11 +67,11 @@ class NotARow(Exception):
         self.text = text
 
 
-def obstacle(version: DatasetVersion) -> str:
+def obstacle(version: DatasetVersion, *, may_be_empty: bool = False) -> str:
     """Why the rows cannot be changed now, for the user; "" where they can."""
     if version.state == VersionState.PUBLISHED:
         return _("A published version cannot be changed. Start a new version from it.")
-    if version.state not in EDITABLE or not version.rows_path:
+    if version.state not in EDITABLE or not (version.rows_path or may_be_empty):
         return _("This version has no rows that could be changed now.")
     if version.row_count > MAX_ROWS or version.character_count > MAX_CHARACTERS:
         return _(
@@ -97,29 +101,35 @@ def canonical(row: Row, row_type: str) -> bytes:
 
 
 def rewrite(
-    version: DatasetVersion, *, replace: dict[int, bytes], drop: set[int], append: list[bytes]
+    version: DatasetVersion,
+    *,
+    replace: dict[int, bytes],
+    drop: set[int],
+    append: list[bytes],
+    origin: Origin = ("", 0),
 ) -> None:
-    """Replaces, drops and appends rows: canonical lines, numbers from 0. Figures, hash and statistics follow.
+    """Replaces, drops and appends rows: canonical lines, numbers from 0. Figures, hash, statistics and warnings follow.
 
-    Raises NotAllowed for a version that cannot be changed, or that somebody else changed meanwhile.
+    Rows may also be appended, as read at `origin`, to a version that has none yet. Raises NotAllowed for a version
+    that cannot be changed, or that somebody else changed meanwhile.
     """
     found = DatasetVersion.objects.get(pk=version.pk)
-    if problem := obstacle(found):
+    if problem := obstacle(found, may_be_empty=bool(append)):
         raise NotAllowed(problem)
     if any(not 0 <= number < found.row_count for number in (*drop, *replace)):
         raise NotAllowed(_("There is no such row any more. Load the page again."))
     if found.row_count - len(drop) + len(append) < 1:
         raise NotAllowed(_("The last row cannot be dropped. Delete the version instead."))
     with tempfile.TemporaryFile() as file:
-        figures = _write(found, file, replace, drop, append)
+        written = _write(found, file, replace, drop, [(line, origin) for line in append])
+        figures = written.figures
         with pq.ParquetFile(file) as parquet:
             figures["statistics"] = statistics_of(parquet)
         file.seek(0)
         wanted = f"datasets/{found.uid}/rows-{found.import_attempt}-{secrets.token_hex(4)}.parquet"
-        path = default_storage.save(wanted, File(file))
-    figures["rows_path"] = path
-    figures |= _told_again(found, figures["statistics"], figures.pop("touched"))
+        figures["rows_path"] = default_storage.save(wanted, File(file))
     try:
+        figures |= _told_again(found, figures["statistics"]["flags"], written)
         with transaction.atomic():
             same = DatasetVersion.objects.filter(
                 pk=found.pk, state__in=EDITABLE, rows_path=found.rows_path, content_hash=found.content_hash
@@ -127,10 +137,17 @@ def rewrite(
             if not same.update(**figures):
                 raise NotAllowed(_("Somebody else has changed this version meanwhile. Load the page again."))
             found.token_counts.all().delete()
-            transaction.on_commit(partial(default_storage.delete, found.rows_path), robust=True)
+            for old in _files(found) - _files(DatasetVersion(**figures)):
+                transaction.on_commit(partial(default_storage.delete, old), robust=True)
     except BaseException:
-        default_storage.delete(path)
+        for new in _files(DatasetVersion(**figures)) - _files(found):
+            default_storage.delete(new)
         raise
+
+
+def _files(version: DatasetVersion) -> set[str]:
+    """What the version has in the storage besides pictures and uploaded files."""
+    return {path for path in (version.rows_path, version.problems_path) if path}
 
 
 def drop_flagged(version: DatasetVersion, kind: str) -> int:
@@ -148,46 +165,63 @@ def drop_flagged(version: DatasetVersion, kind: str) -> int:
     return len(numbers)
 
 
+@dataclass(frozen=True)
+class _Written:
+    """What a change of the rows comes to: the figures to store; where rows were dropped or replaced; the warnings
+    (place and kind) that no longer hold."""
+
+    figures: dict[str, Any]
+    touched: set[Origin]
+    ended: set[tuple[Origin, str]]
+
+
 def _write(
-    version: DatasetVersion, file: IO[bytes], replace: dict[int, bytes], drop: set[int], append: list[bytes]
-) -> dict[str, Any]:
-    """Writes the changed rows into `file`; returns the figures to store, and `touched` places."""
-    hashed, seen, touched = hashlib.sha256(), set(), set()
+    version: DatasetVersion,
+    file: IO[bytes],
+    replace: dict[int, bytes],
+    drop: set[int],
+    append: list[tuple[bytes, Origin]],
+) -> _Written:
+    """Writes the changed rows into `file`."""
+    hashed, seen = hashlib.sha256(), set()
+    touched: set[Origin] = set()
+    ended: set[tuple[Origin, str]] = set()
     rows = turn_count = characters = 0
     duplicate = FLAG_BITS["duplicate"]
+    # Behind the rows that there are come those that are appended, whose figures are not known yet.
+    new = ((line, *_figures(line), *origin) for line, origin in append)
     with Writer(file) as writer:
-        for number, (line, turn, count, flags, name, place) in enumerate(_rows(version)):
+        for number, (line, turn, count, before, name, place) in enumerate(chain(_rows(version), new)):
             if number in drop or number in replace:
                 touched.add((name, place))
             if number in drop:
+                ended |= {((name, place), kind) for kind, bit in FLAG_BITS.items() if before & bit}
                 continue
+            flags = before
             if number in replace:
                 line = replace[number]
                 turn, count, flags = _figures(line)
             key = digest(line)
             flags = flags | duplicate if key in seen else flags & ~duplicate
+            if over := before & ~flags:
+                ended |= {((name, place), kind) for kind, bit in FLAG_BITS.items() if over & bit}
             seen.add(key)
             writer.add(line, turn, count, flags, name, place)
             hashed.update(line + b"\n")
             rows, turn_count, characters = rows + 1, turn_count + turn, characters + count
-        for line in append:
-            turn, count, flags = _figures(line)
-            key = digest(line)
-            writer.add(line, turn, count, flags | duplicate if key in seen else flags)
-            seen.add(key)
-            hashed.update(line + b"\n")
-            rows, turn_count, characters = rows + 1, turn_count + turn, characters + count
-    return {
+    figures = {
         "row_count": rows,
         "turn_count": turn_count,
         "character_count": characters,
         "content_hash": hashed.hexdigest(),
-        "touched": touched,
     }
+    return _Written(figures, touched, ended)
 
 
 def _rows(version: DatasetVersion) -> Iterator[tuple[bytes, int, int, int, str, int]]:
     names = ["line", "turns", "characters", "flags", "file", "place"]
+    if not version.rows_path:
+        return
     with open_columns(version) as parquet:
         for batch in parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
             yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
@@ -202,17 +236,26 @@ def _figures(line: bytes) -> tuple[int, int, int]:
     return turns(row), sum(map(len, texts(row))), flags
 
 
-def _told_again(
-    version: DatasetVersion, statistics: dict[str, Any], touched: set[tuple[str, int]]
-) -> dict[str, Any]:
+def _told_again(version: DatasetVersion, flagged: dict[str, int], written: _Written) -> dict[str, Any]:
     """The warnings after a change: those of rows that are gone or were changed go, counts follow the rows."""
-    kinds = {kind: count for kind, count in version.problem_kinds.items() if kind not in _TOLD_AGAIN}
-    flagged: dict[str, int] = statistics["flags"]
-    kinds |= {kind: count for kind, count in flagged.items() if kind in _TOLD_AGAIN}
-    problems = [
-        problem
-        for problem in version.problems
-        if problem["kind"] not in _TOLD_AGAIN
-        or (problem["kind"] in kinds and (problem["file"], problem["row"] or problem["line"]) not in touched)
-    ]
-    return {"problem_kinds": kinds, "problems": problems, "problem_count": sum(kinds.values())}
+    left = Left(version.problems, version.problems_path, Counter())
+    if written.touched or written.ended:
+        left = without(version, partial(_is_over, written))
+    # What concerns one good row stands in its flags.
+    kinds = {kind: count - left.gone[kind] for kind, count in version.problem_kinds.items()}
+    kinds |= {kind: flagged.get(kind, 0) for kind in FLAG_BITS}
+    kinds = {kind: count for kind, count in kinds.items() if count > 0}
+    return {
+        "problem_kinds": kinds,
+        "problems": left.problems,
+        "problems_path": left.path,
+        "problem_count": sum(kinds.values()),
+    }
+
+
+def _is_over(written: _Written, problem: Problem) -> bool:
+    """True for a warning of a row that is gone, or that the change has cured."""
+    place = (problem["file"], problem["row"] or problem["line"] or 0)
+    if problem["kind"] in FLAG_BITS:
+        return (place, problem["kind"]) in written.ended
+    return KINDS[problem["kind"]].level != ERROR and problem["line"] is not None and place in written.touched

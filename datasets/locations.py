@@ -209,7 +209,12 @@ def settle(version: DatasetVersion, place: Location | None) -> None:
     else:
         # Of data that are not ours no part can be taken.
         counted.update(
-            state=VersionState.FAILED, row_count=0, turn_count=0, character_count=0, content_hash=""
+            state=VersionState.FAILED,
+            row_count=0,
+            turn_count=0,
+            character_count=0,
+            content_hash="",
+            statistics={},
         )
 
 

@@ -56,7 +56,8 @@ class ShownMessage:
 class ShownRow:
     """One row; `folded` follow the `messages`, `left_out` counts messages that are not shown.
 
-    `picture` is the name of the row's picture, "" without one; `replies` are those that are compared.
+    `picture` is the name of the row's picture, "" without one; `replies` are those that are compared; `origin` is where
+    it was read, as "a.jsonl:12" ("" if unknown).
     """
 
     number: int
@@ -65,6 +66,7 @@ class ShownRow:
     folded: list[ShownMessage]
     left_out: int
     replies: list[ShownMessage]
+    origin: str = ""
 
     @property
     def has_folded_match(self) -> bool:
@@ -76,7 +78,7 @@ def first_rows(version: DatasetVersion, limit: int) -> list[ShownRow]:
     return [shown(number, row) for number, row in enumerate(page_of_rows(version, 0, limit), 1)]
 
 
-def shown(number: int, row: dict[str, Any], query: Query = EVERYTHING) -> ShownRow:
+def shown(number: int, row: dict[str, Any], query: Query = EVERYTHING, origin: str = "") -> ShownRow:
     """A row for a page; what the query looks for is marked in its texts."""
     messages = row.get("messages", [])
     turns = [
@@ -92,6 +94,7 @@ def shown(number: int, row: dict[str, Any], query: Query = EVERYTHING) -> ShownR
         folded=turns[FOLD_MESSAGES:],
         left_out=max(0, len(messages) - SHOWN_MESSAGES),
         replies=_shown_replies(row, query),
+        origin=origin,
     )
 
 

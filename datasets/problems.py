@@ -468,6 +468,7 @@ def spoilt_files(kinds: Mapping[str, int]) -> int:
 class Group:
     """All problems of one kind, for the summary; `shown` are those whose places were kept."""
 
+    key: str
     kind: Kind
     count: int
     shown: list[tuple[Problem, str]]
@@ -486,4 +487,4 @@ def grouped(problems: Iterable[Problem], kinds: Mapping[str, int], limit: int = 
         if len(group) < limit:
             group.append((problem, message(problem)))
     order = sorted(kinds, key=lambda kind: (KINDS[kind].level != ERROR, -kinds[kind]))
-    return [Group(KINDS[kind], kinds[kind], places.get(kind, [])) for kind in order]
+    return [Group(kind, KINDS[kind], kinds[kind], places.get(kind, [])) for kind in order]

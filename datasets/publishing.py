@@ -168,8 +168,8 @@ def _reset(version: DatasetVersion, format_key: str, size: int) -> None:
     version.format = format_key
     version.size = size
     version.progress = version.row_count = version.turn_count = version.character_count = 0
-    version.problem_count, version.problems, version.problem_kinds = 0, [], {}
-    version.content_hash = version.rows_path = ""
+    version.problem_count, version.problems, version.problem_kinds, version.statistics = 0, [], {}, {}
+    version.content_hash = version.rows_path = version.problems_path = ""
     version.import_heartbeat_at = None
     version.started_from = None
     version.save()

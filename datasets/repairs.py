@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import IO, Any
 
 import msgspec
-import pyarrow.parquet as pq
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from datasets import editing, pictures, publishing
-from datasets.columns import Writer
 from datasets.formats import FORMATS
-from datasets.formats.base import Format, RowError, cut, texts, turns
+from datasets.formats.base import Format, RowError, cut
 from datasets.formats.image_caption import IMAGE_KEYS
 from datasets.models import Dataset, DatasetVersion, RowType, VersionState
+from datasets.noted import without
 from datasets.pictures import PictureError, Shelf
 from datasets.problems import ERROR, KINDS, Problem, error_count, every, message
 from datasets.publishing import NotAllowed
 from datasets.reading import Unreadable, single
-from datasets.results import KEPT_PROBLEMS, KEPT_WARNINGS
 from datasets.sources import inline, suffix_of
-from datasets.statistics import statistics_of
 
 # Versions that may still change.
 OPEN_STATES = (VersionState.FAILED, VersionState.DRAFT)
@@ -54,6 +49,8 @@ def can_be_mended(version: DatasetVersion, problem: Problem) -> bool:
         and kind.level == ERROR
         and not kind.spoils_file
         and problem["line"] is not None
+        # Of data that lie elsewhere no part can be taken.
+        and not hasattr(version, "location")
     )
 
 
@@ -88,7 +85,9 @@ def mend(version: DatasetVersion, key: str, record: str, picture: IO[bytes] | No
         format_ = FORMATS[version.format]
         line = _line(version, format_, problem, record, picture)
         _settle_row_type(version, dataset, format_)
-        _append(version, line)
+        origin = (problem["file"], problem["row"] or problem["line"] or 0)
+        editing.rewrite(version, replace={}, drop=set(), append=[line], origin=origin)
+        version.refresh_from_db()
         _forget(version, key, problem)
 
 
@@ -158,31 +157,6 @@ def _sentence(kind: str, params: dict[str, Any], field: str = "") -> str:
     return f"{field}: {message(problem)}" if field else message(problem)
 
 
-def _append(version: DatasetVersion, line: bytes) -> None:
-    """Puts a row behind the others, or writes a version's first one; raises NotAllowed."""
-    if version.rows_path:
-        editing.rewrite(version, replace={}, drop=set(), append=[line])
-        version.refresh_from_db()
-        return
-    row = msgspec.json.decode(line)
-    version.row_count, version.turn_count = 1, turns(row)
-    version.character_count = sum(map(len, texts(row)))
-    version.content_hash = hashlib.sha256(line + b"\n").hexdigest()
-    with tempfile.TemporaryFile() as file:
-        with Writer(file) as writer:
-            writer.add(line, version.turn_count, version.character_count)
-        with pq.ParquetFile(file) as columns:
-            version.statistics = statistics_of(columns)
-        file.seek(0)
-        wanted = f"datasets/{version.uid}/rows-{version.import_attempt}.parquet"
-        version.rows_path = default_storage.save(wanted, File(file))
-    version.save(
-        update_fields=[
-            *("rows_path", "content_hash", "row_count", "turn_count", "character_count", "statistics"),
-        ]
-    )
-
-
 # --- The problem goes ----------------------------------------------------------------------------------------
 
 
@@ -194,33 +168,10 @@ def _forget(version: DatasetVersion, key: str, problem: Problem) -> None:
     }
     version.problem_count = sum(version.problem_kinds.values())
     old = version.problems_path
-    if old and default_storage.exists(old):
-        version.problems, version.problems_path = _without(version, key)
-        transaction.on_commit(lambda: default_storage.delete(old))
-    else:
-        version.problems = [other for other in version.problems if key_of(other) != key]
+    left = without(version, lambda other: key_of(other) == key)
+    version.problems, version.problems_path = left.problems, left.path
+    if old and old != left.path:
+        transaction.on_commit(partial(default_storage.delete, old), robust=True)
     if version.state == VersionState.FAILED and not error_count(version.problem_kinds):
         version.state = VersionState.DRAFT
     version.save(update_fields=["problem_kinds", "problem_count", "problems", "problems_path", "state"])
-
-
-def _without(version: DatasetVersion, key: str) -> tuple[list[Problem], str]:
-    """Copies the file of all problems without one; returns the first ones, for the database, and its path."""
-    kept: list[Problem] = []
-    counts = {"": 0}
-    with tempfile.TemporaryFile() as copy:
-        for problem in _others(version, key):
-            copy.write(msgspec.json.encode(problem) + b"\n")
-            is_error = KINDS[problem["kind"]].level == ERROR
-            group, limit = ("", KEPT_PROBLEMS) if is_error else (problem["kind"], KEPT_WARNINGS)
-            counts[group] = counts.get(group, 0) + 1
-            if counts[group] <= limit:
-                shown: dict[str, Any] = {name: value for name, value in problem.items() if name != "record"}
-                kept.append(shown)  # type: ignore[arg-type]
-        copy.seek(0)
-        path = default_storage.save(f"datasets/{version.uid}/problems-mended.jsonl", File(copy))
-    return kept, path
-
-
-def _others(version: DatasetVersion, key: str) -> Iterator[Problem]:
-    return (problem for problem in every(version) if key_of(problem) != key)

@@ -29,8 +29,11 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from catalog.models import BaseModel, ModelType, OfferedHyperparameter, WeightsKind
-from datasets.columns import iter_lines, read_lines
+from datasets.columns import read_lines
+from datasets.connections import ConnectionFailed
+from datasets.locations import DataChanged
 from datasets.models import CountState, DatasetVersion, RowType, TokenCount
+from datasets.rows import iter_rows
 from datasets.statistics import histogram
 
 logger = logging.getLogger(__name__)
@@ -57,9 +60,16 @@ PROBLEMS: dict[str, Promise | str] = {
     "weights_unbound": _("No weights are bound to this base model."),
     "weights_missing": _("The weights directory of this base model does not exist on this machine."),
     "tokenizer_missing": _("The weights of this base model have no tokenizer.json."),
-    "weights_unreachable": _("The weights of this base model could not be fetched."),
+    "weights_unreachable": _(
+        "The weights of this base model could not be fetched. Try again; an operator finds the reason in the log of the"
+        " worker."
+    ),
     "tokenizer_broken": _("The tokenizer of this base model does not load."),
     "rows_lost": _("The rows of this version are no longer in the storage."),
+    "rows_unreachable": _("The object storage did not give the rows of this version. Try again."),
+    "data_changed": _(
+        "The data have changed in the bucket since the rows were counted. Count the rows again."
+    ),
     "unexpected": _(
         "The count stopped for a reason of the server's. Try again; if it stays, tell your administrator."
     ),
@@ -212,6 +222,10 @@ def run_count(count_id: int) -> bool:
             longest, total, refused = _counted(claim, version, base_model)
     except CannotCount as problem:
         return claim.write(state=CountState.FAILED, problem=problem.code)
+    except ConnectionFailed as error:
+        logger.warning("token count %s: %s", count.pk, error)
+        code = "data_changed" if isinstance(error, DataChanged) else "rows_unreachable"
+        return claim.write(state=CountState.FAILED, problem=code)
     except FileNotFoundError:
         return claim.write(state=CountState.FAILED, problem="rows_lost")
     except Exception:
@@ -279,6 +293,7 @@ def _weights(base_model: BaseModel) -> Path:
     try:
         directory = local_weights(base_model)
     except WeightsUnavailable as error:
+        logger.warning("tokens of %s: %s", base_model, error)
         raise CannotCount("weights_unreachable") from error
     if not (directory / "tokenizer.json").is_file():
         raise CannotCount("tokenizer_missing")
@@ -286,11 +301,16 @@ def _weights(base_model: BaseModel) -> Path:
 
 
 def _copy_rows(version: DatasetVersion, file: IO[bytes]) -> None:
-    """Writes the rows to be counted as lines: all of them, or the sample. Raises FileNotFoundError."""
+    """Writes the rows to be counted as lines: all of them, or the sample. Raises FileNotFoundError,
+    ConnectionFailed."""
     if version.row_count <= SAMPLE_ROWS:
-        for line in iter_lines(version):
-            file.write(line + b"\n")
+        file.writelines(line + b"\n" for line in iter_rows(version))
         return
     numbers = sorted(random.Random(SAMPLE_SEED).sample(range(version.row_count), SAMPLE_ROWS))  # noqa: S311
+    if not version.rows_path:
+        # A bucket gives rows in their order only.
+        chosen = set(numbers)
+        file.writelines(line + b"\n" for at, line in enumerate(iter_rows(version)) if at in chosen)
+        return
     for at in range(0, SAMPLE_ROWS, COPIED_ROWS):
         file.writelines(line + b"\n" for line in read_lines(version, numbers[at : at + COPIED_ROWS]))

@@ -131,7 +131,7 @@ def _shown(
         "bucket": bucket,
         "folder": folder,
         "steps": steps,
-        "in_wizard": "wizard" in request.GET or "wizard" in request.POST,
+        "in_wizard": request.GET.get("wizard") or request.POST.get("wizard", ""),
         "has_rows_folder": f"{locations.ROWS_FOLDER}/",
     }
 
@@ -196,8 +196,9 @@ def use_in_place(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         version = locations.create(connection, request.user, bucket, folder)
     except ConnectionFailed as failed:
         return _refused(request, connection, None, bucket, folder, [failed.message])
-    if "wizard" in request.POST and wants_fragment(request):
-        return render(request, "datasets/connections/_used.html", {"version": version})
+    if request.POST.get("wizard") and wants_fragment(request):
+        context = {"version": version, "in_wizard": request.POST["wizard"]}
+        return render(request, "datasets/connections/_used.html", context)
     return go(request, version)
 
 

@@ -22,6 +22,7 @@ from datasets import publishing, repairs
 from datasets.forms_repairs import RepairForm
 from datasets.models import DatasetVersion
 from datasets.problems import ERROR, KINDS, Problem, every, grouped, message
+from datasets.results import NOTED_PROBLEMS
 from datasets.views.common import tab_context, visible_version, writable_version
 
 COLUMNS = ("file", "line", "row", "level", "kind", "field", "problem", "excerpt")
@@ -38,6 +39,7 @@ def problems_page(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     context = tab_context(request, version, "overview") | {
         "errors": [group for group in groups if group.kind.level == ERROR],
         "warnings": [group for group in groups if group.kind.level != ERROR],
+        "kept": NOTED_PROBLEMS if version.problems_path else len(version.problems),
     }
     return render(request, "datasets/problems.html", context)
 

@@ -11,9 +11,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from console.htmx import HtmxHttpRequest, wants_fragment
-from datasets.browsing import Query, files_of, find
+from datasets.browsing import Hit, Query, files_of, find
 from datasets.models import DatasetVersion, VersionState
-from datasets.preview import ROWS_A_PAGE, first_rows, shown
+from datasets.preview import ROWS_A_PAGE, ShownRow, first_rows, shown
 from datasets.row_filter import RowFilter
 from datasets.views.common import tab_context, visible_version
 
@@ -51,7 +51,7 @@ def _found(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
     return {
         "form": form,
         "is_filtered": query != Query(),
-        "rows": [shown(hit.number, msgspec.json.decode(hit.line), query) for hit in hits.hits],
+        "rows": [_shown(hit, query) for hit in hits.hits],
         "first": _number(request.GET, "since", start) or first,
         "last": last,
         "is_cut": hits.is_cut and not before,
@@ -66,6 +66,11 @@ def _found(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
         else "",
         "start": _address(request.GET),
     }
+
+
+def _shown(hit: Hit, query: Query) -> ShownRow:
+    origin = f"{hit.file}:{hit.place}" if hit.file else ""
+    return shown(hit.number, msgspec.json.decode(hit.line), query, origin)
 
 
 def _in_place(version: DatasetVersion) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _bars(histogram: dict[str, Any] | None) -> list[dict[str, int]]:
 
 def _tokens(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
     """The chosen base model, whether it can count, its count, what the chosen sequence length cuts."""
-    models = tokens.base_models(version) if version.rows_path else []
+    models = tokens.base_models(version)
     chosen = next((model for model in models if model.name == request.GET.get("model")), None)
     context: dict[str, Any] = {
         "base_models": [(model, tokens.PROBLEMS.get(tokens.obstacle(model), "")) for model in models],

@@ -8,6 +8,7 @@ from django.urls import reverse
 from datasets import editing, publishing
 from datasets.columns import FLAG_BITS, iter_lines
 from datasets.models import Dataset, DatasetVersion, VersionState
+from datasets.problems import every
 from datasets.publishing import NotAllowed
 from tests.datasets.storing import stored, talk
 
@@ -61,6 +62,50 @@ def test_the_second_copy_is_no_duplicate_once_the_first_is_gone(draft) -> None:
 def test_all_duplicates_go_at_once(draft) -> None:
     assert editing.drop_flagged(draft, "duplicate") == 1
     assert questions(draft) == ["a", "b", "c"]
+
+
+def warned(version: DatasetVersion) -> tuple[dict[str, int], list[tuple[int, str]]]:
+    """The counts of problems; the places in the file of all, which the list of the first ones repeats."""
+    version.refresh_from_db()
+    places = [(problem["line"], problem["kind"]) for problem in every(version)]
+    assert places == [(problem["line"], problem["kind"]) for problem in version.problems]
+    assert not version.problems_path or default_storage.exists(version.problems_path)
+    return version.problem_kinds, places
+
+
+def test_warnings_go_with_their_rows_from_the_file_of_all_too(
+    imported, django_capture_on_commit_callbacks
+) -> None:
+    rows = [talk("a"), talk("a"), talk("a"), talk("call 13812345678"), talk("b")]
+    version = imported({"a.jsonl": b"\n".join(map(msgspec.json.encode, rows)) + b"\n{"})
+    assert warned(version)[0] == {"duplicate": 2, "phone_number": 1, "invalid_json": 1}
+    with django_capture_on_commit_callbacks(execute=True):
+        change(version, {3: talk("call me")}, {0})
+    assert warned(version) == (
+        {"duplicate": 1, "invalid_json": 1},
+        [(6, "invalid_json"), (3, "duplicate")],
+    )
+    with django_capture_on_commit_callbacks(execute=True):
+        editing.drop_flagged(version, "duplicate")
+    assert warned(version) == ({"invalid_json": 1}, [(6, "invalid_json")])
+    assert len(files(version)) == 2
+
+
+def test_warnings_without_a_flag_go_with_their_rows(imported) -> None:
+    version = imported({"a.csv": b"prompt,response\n=A(1),r\nq,r\n=B(2),s\n"})
+    assert warned(version) == ({"formula_like": 2}, [(2, "formula_like"), (4, "formula_like")])
+    change(version, drop={0})
+    assert warned(version) == ({"formula_like": 1}, [(4, "formula_like")])
+
+
+def test_a_change_that_fails_leaves_neither_rows_nor_problems(imported, monkeypatch) -> None:
+    version = imported({"a.jsonl": b"\n".join([msgspec.json.encode(talk("a"))] * 3)})
+    before = files(version)
+    with pytest.raises(NotAllowed), monkeypatch.context() as patch:
+        patch.setattr(editing, "EDITABLE", (VersionState.EMPTY,))
+        patch.setattr(editing, "obstacle", lambda *_given, **_more: "")
+        change(version, drop={0})
+    assert files(version) == before
 
 
 @pytest.mark.parametrize("state", [VersionState.PUBLISHED, VersionState.IMPORTING, VersionState.EMPTY])
@@ -224,3 +269,22 @@ def test_the_ways_to_change_rows_are_on_the_pages(client_of, alice, bob, draft) 
         client = client_of(person)
         assert (edit in client.get(reverse("datasets:rows", args=[draft.uid])).text) is offered
         assert (drop in client.get(reverse("datasets:version", args=[draft.uid])).text) is offered
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("files", "import them again"),
+        ("version", "V1, which it was started from, keeps"),
+        ("", "brought back"),
+    ],
+)
+def test_the_question_before_dropping_says_what_becomes_of_the_rows(
+    client_of, alice, draft, source: str, sentence: str
+) -> None:
+    if source == "files":
+        draft.files.create(name="a.jsonl", path="a.jsonl", size=1)
+    if source == "version":
+        draft = publishing.new_version_from(draft, alice)
+    page = client_of(alice).get(reverse("datasets:version", args=[draft.uid])).text
+    assert sentence in page

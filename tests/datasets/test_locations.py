@@ -7,12 +7,13 @@ from hashlib import sha256
 import pytest
 from django.urls import reverse
 
-from datasets import locations, publishing
+from catalog.models import BaseModel, ModelFamily
+from datasets import locations, publishing, repairs, tokens
 from datasets.connections import ConnectionFailed
 from datasets.deletion import delete_version
 from datasets.imports import run_import
 from datasets.locations import DataChanged
-from datasets.models import Connection, DatasetVersion, Location, RowType, VersionState
+from datasets.models import Connection, DatasetVersion, Location, RowType, TokenCount, VersionState
 from datasets.object_reader import ObjectReader
 from datasets.rows import iter_rows, page_of_rows
 from tests.datasets.buckets import BUCKET, admin, connect, fill, s3_server
@@ -23,6 +24,11 @@ pytestmark = pytest.mark.services
 def talk(*numbers: int) -> str:
     rows = ([{"prompt": f"问题 {number}", "response": f"答 {number}"}] for number in numbers)
     return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def long_talk(rows: int) -> str:
+    """Rows of 6 KB each."""
+    return "\n".join(json.dumps([{"prompt": f"问题 {row}", "response": "答" * 1000}]) for row in range(rows))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,7 @@ def test_the_beginning_is_shown_without_asking_the_bucket(address, count, monkey
 
 
 def test_rows_are_streamed(address, count, monkeypatch):
-    fill(address, long__jsonl__a__jsonl=talk(*range(20000)))
+    fill(address, long__jsonl__a__jsonl=long_talk(300))
     version = count("long")
     reads: list[int] = []
     read = ObjectReader.readinto
@@ -101,7 +107,7 @@ def test_rows_are_streamed(address, count, monkeypatch):
 
 
 def test_a_connection_that_breaks_off_goes_on_where_it_stopped(address, count, monkeypatch):
-    fill(address, broken__jsonl__a__jsonl=talk(*range(20000)))
+    fill(address, broken__jsonl__a__jsonl=long_talk(300))
     version = count("broken")
     opened, open_ = [], ObjectReader._open
 
@@ -119,7 +125,7 @@ def test_a_connection_that_breaks_off_goes_on_where_it_stopped(address, count, m
         self._body.read = some
 
     monkeypatch.setattr(ObjectReader, "_open", breaking)
-    assert len(list(iter_rows(version))) == 20000
+    assert len(list(iter_rows(version))) == 300
     assert len(opened) > 2 and opened == sorted(set(opened))
 
 
@@ -147,7 +153,12 @@ def test_errors_end_like_those_of_an_import(address, count, client_of, alice):
     version = count("wrong")
     assert (version.state, version.row_count) == (VersionState.FAILED, 0)
     assert version.problem_kinds == {"invalid_json": 1} and version.problems[0]["line"] == 2
-    assert client_of(alice).get(reverse("datasets:version", args=[version.uid])).status_code == 200
+    page = client_of(alice).get(reverse("datasets:version", args=[version.uid])).text
+    assert page.count("Count again") == 1
+    assert not any(
+        text in page for text in ("Upload", "Import again", "/edit/", "/mend/", "Import from S3/BOS")
+    )
+    assert reverse("datasets:mend", args=[version.uid, repairs.key_of(version.problems[0])]) not in page
     fill(address, wrong__jsonl__a__jsonl=talk(1, 2))
     assert locations.count_again(version, alice) == version
     run_import(version.pk)
@@ -249,8 +260,49 @@ def test_only_versions_in_place_are_counted_again(version, alice):
 
 
 def test_the_pages_of_a_version_in_place_open(address, count, client_of, alice):
-    fill(address, pages__jsonl__a__jsonl=talk(1, 2, 3))
+    fill(address, pages__jsonl__a__jsonl="\n".join([talk(1), talk(1), talk(2)]))
     version = count("pages")
-    page = client_of(alice).get(reverse("datasets:version", args=[version.uid]))
-    assert page.status_code == 200 and f"s3://{BUCKET}/pages" in page.content.decode()
-    assert client_of(alice).get(reverse("datasets:rows", args=[version.uid])).status_code == 200
+    page = client_of(alice).get(reverse("datasets:version", args=[version.uid])).text
+    assert f"s3://{BUCKET}/pages" in page and "Count again" in page and "flag=" not in page
+    rows = client_of(alice).get(reverse("datasets:rows", args=[version.uid])).text
+    assert "these are its first rows" in rows and "/edit/" not in rows and "问题 2" in rows
+    # Its figures are shown, but lead to no filter: there is none.
+    figures = client_of(alice).get(reverse("datasets:statistics", args=[version.uid])).text
+    assert "data-histogram" in figures and "33.3% of the rows" in figures
+    assert "flag=" not in figures and "language=" not in figures
+
+
+def test_tokens_of_a_version_in_place_are_counted(address, count, monkeypatch, tmp_path):
+    fill(address, tokens__jsonl__a__jsonl=talk(*range(6)))
+    version = count("tokens")
+    with (tmp_path / "rows").open("w+b") as file:
+        tokens._copy_rows(version, file)
+        file.seek(0)
+        assert file.read().splitlines() == list(iter_rows(version))
+    monkeypatch.setattr(tokens, "SAMPLE_ROWS", 3)
+    with (tmp_path / "sample").open("w+b") as file:
+        tokens._copy_rows(version, file)
+        file.seek(0)
+        sample = file.read().splitlines()
+    assert len(sample) == 3 and set(sample) < set(iter_rows(version))
+
+
+@pytest.mark.parametrize("change", ["changed", "gone"])
+def test_a_count_of_tokens_says_what_became_of_the_data(address, count, client_of, alice, tmp_path, change):
+    fill(address, told__jsonl__a__jsonl=talk(1))
+    version = count("told")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    family = ModelFamily.objects.create(key="tiny", name="Tiny", model_type="text2text")
+    model = BaseModel.objects.create(
+        family=family, name="Tiny-1", weights_kind="directory", weights_location=str(tmp_path)
+    )
+    task = TokenCount.objects.create(version=version, base_model=model)
+    if change == "changed":
+        fill(address, told__jsonl__a__jsonl=talk(2))
+    else:
+        Connection.objects.update(endpoint="http://127.0.0.1:9")
+    assert tokens.run_count(task.pk)
+    task.refresh_from_db()
+    assert task.problem == ("data_changed" if change == "changed" else "rows_unreachable")
+    page = client_of(alice).get(reverse("datasets:statistics", args=[version.uid]) + "?model=Tiny-1").text
+    assert ("have changed in the bucket" if change == "changed" else "did not give the rows") in page

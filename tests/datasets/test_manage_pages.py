@@ -128,16 +128,16 @@ def test_the_list_is_sorted_and_filtered_by_kind(client_of, alice, version, work
     assert names(client, "?kind=messages") == ["Greetings"]
 
 
-def test_thousands_of_datasets_take_the_same_queries(
+def test_many_datasets_take_the_same_queries(
     client_of, alice, workspace, django_assert_max_num_queries
 ) -> None:
     made = Dataset.objects.bulk_create(
-        Dataset(workspace=workspace, name=f"Dataset {number}") for number in range(2000)
+        Dataset(workspace=workspace, name=f"Dataset {number}") for number in range(200)
     )
     DatasetVersion.objects.bulk_create(
         DatasetVersion(dataset=one, number=1, row_count=one.pk) for one in made
     )
     client = client_of(alice)
-    for query in ("", "?sort=-rows", "?q=set+19&state=empty&kind=messages"):
+    for query in ("", "?sort=-rows", "?q=set+1&state=empty&kind=messages"):
         with django_assert_max_num_queries(8):
             assert len(names(client, query)) == 20

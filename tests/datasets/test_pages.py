@@ -243,7 +243,7 @@ def test_an_upload_replaces_files_and_rows(
         )
     assert imported(draft).row_count == 1
     assert not default_storage.exists(old)
-    assert default_storage.listdir(f"datasets/{draft.uid}")[1] == ["rows-2.jsonl"]
+    assert default_storage.listdir(f"datasets/{draft.uid}")[1] == ["rows-2.parquet"]
 
 
 def test_the_sample_becomes_a_dataset_with_one_click(client_of, alice) -> None:

@@ -209,7 +209,7 @@ def test_pictures_are_shown_to_members_only(imported, client_of, bob, charlie) -
         assert answer.getvalue()
         assert client_of(charlie).get(address).status_code == 404
         assert client_of(bob).post(address).status_code == 405
-    for other in ("0000000000000000.png", "..", "rows-1.jsonl"):
+    for other in ("0000000000000000.png", "..", "rows-1.parquet"):
         assert client_of(bob).get(reverse("datasets:picture", args=[version.uid, other])).status_code == 404
 
 

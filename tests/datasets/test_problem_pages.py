@@ -109,5 +109,22 @@ def test_strangers_and_other_methods(client_of, alice, charlie, failed) -> None:
     assert client_of(alice).post(address(failed)).status_code == 405
 
 
+def test_it_says_where_not_all_problems_were_kept(client_of, alice, failed, monkeypatch) -> None:
+    page = reverse("datasets:problems", args=[failed.uid])
+    assert "problems the first" not in client_of(alice).get(page).text
+    monkeypatch.setattr("datasets.views.problems.NOTED_PROBLEMS", 2)
+    count = failed.problem_count
+    assert f"Of {count} problems the first 2 were kept." in client_of(alice).get(page).text
+
+
+def test_warnings_lead_to_their_rows_where_there_are_rows(client_of, alice, imported) -> None:
+    version = imported({"a.jsonl": b'[{"prompt": "p", "response": "r"}]\n' * 2})
+    link = f"{reverse('datasets:rows', args=[version.uid])}?flag=duplicate"
+    for name in ("version", "problems"):
+        assert link in client_of(alice).get(reverse(f"datasets:{name}", args=[version.uid])).text
+    DatasetVersion.objects.update(rows_path="")
+    assert link not in client_of(alice).get(reverse("datasets:problems", args=[version.uid])).text
+
+
 def test_a_version_without_problems_says_so(client_of, alice, version) -> None:
     assert b"No problems were found." in client_of(alice).get(address(version)).content

@@ -9,7 +9,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from datasets import repairs
-from datasets.models import DatasetVersion, VersionState
+from datasets.columns import open_columns
+from datasets.models import Connection, DatasetVersion, Location, VersionState
 from datasets.problems import every
 from datasets.publishing import NotAllowed
 from datasets.rows import iter_rows
@@ -108,6 +109,22 @@ def test_the_first_row_decides_the_kind_of_the_dataset(imported) -> None:
     version = mend(version, 0, '{"prompt": "p", "chosen": "c", "rejected": "d"}')
     version.dataset.refresh_from_db()
     assert (version.row_count, version.dataset.row_type) == (1, "preference")
+
+
+def test_a_mended_row_is_known_by_its_place(imported) -> None:
+    version = mend(imported({"a.jsonl": f"{BAD}\n{{".encode()}), 0, MENDED)
+    with open_columns(version) as parquet:
+        assert parquet.read(columns=["file", "place"]).to_pylist() == [{"file": "a.jsonl", "place": 1}]
+    assert version.statistics["characters"]["total"] == 2
+
+
+def test_data_in_place_are_mended_where_they_lie(failed, workspace) -> None:
+    connection = Connection.objects.create(
+        workspace=workspace, name="Bucket", endpoint="https://s3.example.org"
+    )
+    Location.objects.create(version=failed, connection=connection, bucket="data", prefix="chats")
+    with pytest.raises(NotAllowed):
+        mend(failed, 0, MENDED)
 
 
 def test_a_missing_picture_comes_with_the_record(imported) -> None:

@@ -80,6 +80,18 @@ def test_a_bad_expression_is_told_at_its_field(client_of, alice, filled) -> None
     response = client_of(alice).get(address(filled("a"), q="(", regex="on"), headers=HTMX)
     assert response.status_code == 422
     assert "missing )" in response.text
+    assert '<li id="id_q_error"><a href="#id_q">' in response.text
+    page = client_of(alice).get(address(filled("a"), q="(", regex="on", turns_min="x")).text
+    assert 'aria-invalid="true" aria-describedby="id_q_error"' in page
+    assert 'aria-describedby="id_turns_min_error"' in page
+
+
+def test_rows_tell_where_they_were_read(client_of, alice, filled) -> None:
+    version = filled("one", "two", "three", file="b.jsonl")
+    page = client_of(alice).get(address(version, before=3))
+    assert [row.origin for row in page.context["rows"]] == ["b.jsonl:1", "b.jsonl:2"]
+    assert "Read from b.jsonl:2" in page.text
+    assert "Read from" not in client_of(alice).get(address(filled("one", file=""))).text
 
 
 def test_a_look_that_ran_out_of_time_goes_on_in_place(client_of, alice, filled, monkeypatch) -> None:

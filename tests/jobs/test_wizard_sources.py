@@ -5,6 +5,7 @@ from django.urls import reverse
 
 from datasets.models import Connection, Dataset, DatasetVersion, Location, VersionState
 from jobs import source_fields
+from jobs.models import Job
 
 CREATE = reverse("jobs:create")
 PANEL = reverse("jobs:panel")
@@ -117,6 +118,16 @@ def test_a_row_asks_for_itself_until_it_is_counted(client, place):
     assert "321" in text and "every 2s" not in text and f"rate-{place.uid}" in text
     DatasetVersion.objects.update(state=VersionState.FAILED)
     assert reverse("datasets:version", args=[place.uid]) in client.get(url).text
+
+
+def test_a_row_knows_the_job_whose_next_run_it_is_for(client, workspace, base_model, place):
+    job = Job.objects.create(workspace=workspace, name="bot", model_type="text2text", base_model=base_model)
+    url = reverse("jobs:source_row", args=[place.uid])
+    assert f"&amp;job={job.uid}" in client.get(url, {"job": job.uid}).text
+    DatasetVersion.objects.update(state=VersionState.PUBLISHED, row_count=321)
+    assert f'hx-post="{PANEL}?job={job.uid}"' in client.get(url, {"job": job.uid}).text
+    assert f'hx-post="{PANEL}"' in client.get(url).text
+    assert client.get(url, {"job": "job-of-nobody"}).status_code == 404
 
 
 def test_a_count_that_failed_is_said_at_the_field(client, place):
