@@ -5,6 +5,7 @@ Greedy and short, without dropout and without a random number, so the run's loss
 
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import torch
 from jinja2 import TemplateError
+from peft import PeftModel
 from transformers import GenerationConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs.training.callbacks import Report
@@ -24,10 +26,9 @@ from jobs.training.stopping import Stop
 PROMPTS = 3
 NEW_TOKENS = 48
 SECONDS = 10.0  # the longest that the answers of one checkpoint may take; what is there by then is shown
-SHARE, FREE = (
-    0.05,
-    2.0,
-)  # of the time since training began, and seconds; beyond both, only the last one answers
+FIRST_SECONDS = 2.0  # the same where the first step waits for it
+# Of the time since training began, and seconds; beyond both, only the last checkpoint answers.
+SHARE, FREE = 0.05, 2.0
 LOOKED_AT = 100  # rows among which prompts are looked for
 SHOWN = 600  # characters of a prompt and of its reference reply in an event
 
@@ -85,6 +86,8 @@ def _prompt(tokenizer: Any, row: Row, messages: Messages) -> Prompt | None:
 class WriteSamples(TrainerCallback):
     """Has the model answer before the first step and at every checkpoint, and reports the answers as events.
 
+    People wait for the first step. Without its adapter a model is what it was before, so with LoRA the answers of
+    step 0 come after that step; in full training they come before it, and briefly.
     `inputs` turns prompts into a batch for `generate`, padded on the left; `pictures` has the path of the picture
     that belongs to each prompt, relative to the run directory, where there are pictures.
     """
@@ -101,36 +104,55 @@ class WriteSamples(TrainerCallback):
         self.prompts, self.tokenizer, self.inputs = prompts, tokenizer, inputs
         self.report, self.stop, self.pictures = report, stop, pictures
         self.is_off = not prompts
+        self.first_step, self.owes_first = 0, False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any, **_: Any
     ) -> None:
         past = read_events(self.report.run_dir / FILE_NAME)[0]
-        if not any(event["type"] == "sample" and event["step"] == state.global_step for event in past):
-            self._answer(model, state)  # also what a process that was killed while it answered left out
+        answered = {event["step"] for event in past if event["type"] == "sample"}
+        self.first_step = state.global_step
+        self.owes_first = isinstance(model, PeftModel) and 0 not in answered
+        if state.global_step == 0 and not self.owes_first and 0 not in answered:
+            self._answer(model, state, 0, FIRST_SECONDS)
+        elif state.global_step and state.global_step not in answered:
+            self._answer(model, state, state.global_step)  # what a process that was killed meanwhile left out
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any, **_: Any
+    ) -> None:
+        if state.global_step > self.first_step:
+            self._answer_first(model, state)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any, **_: Any
     ) -> None:
+        self._answer_first(model, state)
         is_last = state.global_step >= state.max_steps or control.should_training_stop
         if is_last or self.report.seconds["samples"] < FREE or self.report.share("samples") < SHARE:
-            self._answer(model, state)
+            self._answer(model, state, state.global_step)
 
-    def _answer(self, model: Any, state: TrainerState) -> None:
+    def _answer_first(self, model: Any, state: TrainerState) -> None:
+        if self.owes_first:
+            self.owes_first = False
+            self._answer(model, state, 0)
+
+    def _answer(self, model: Any, state: TrainerState, step: int, seconds: float = SECONDS) -> None:
         if self.is_off or self.stop.requested or not state.is_world_process_zero:
             return
         was_training = model.training
         model.eval()
+        before = model.disable_adapter() if step == 0 and isinstance(model, PeftModel) else nullcontext()
         try:
-            with self.report.timed("samples"), torch.random.fork_rng(), torch.no_grad():
-                replies = generate(model, self.tokenizer, self.prompts, self.inputs(self.prompts))
+            with self.report.timed("samples"), torch.random.fork_rng(), torch.no_grad(), before:
+                replies = generate(model, self.tokenizer, self.prompts, self.inputs(self.prompts), seconds)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             self.is_off = True
             self.report.events.warn(
                 "samples_left_out",
-                f"The memory was not enough to draw samples at step {state.global_step}.",
-                step=state.global_step,
+                f"The memory was not enough to draw samples at step {step}.",
+                step=step,
             )
             return
         finally:
@@ -139,24 +161,30 @@ class WriteSamples(TrainerCallback):
             self.report.events.write(
                 "sample",
                 kind="text",
-                step=state.global_step,
+                step=step,
                 number=number,
                 prompt=prompt.question[:SHOWN],
                 reference=prompt.reference[:SHOWN],
                 reply=reply,
                 picture=self.pictures[number - 1] if self.pictures else None,
             )
-            print(f"step {state.global_step}, sample {number}: {reply!r}", flush=True)
+            print(f"step {step}, sample {number}: {reply!r}", flush=True)
 
 
-def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], inputs: dict[str, Any]) -> list[str]:
-    """The most likely replies, at most NEW_TOKENS long; an ellipsis says that one was cut."""
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    inputs: dict[str, Any],
+    seconds: float = SECONDS,
+) -> list[str]:
+    """The most likely replies, at most NEW_TOKENS long and in about `seconds`; an ellipsis says that one was cut."""
     known = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(known if isinstance(known, list) else [known])} - {None}
     ends |= {prompt.end for prompt in prompts} & set(tokenizer.all_special_ids)
     config = GenerationConfig(
         max_new_tokens=NEW_TOKENS,
-        max_time=SECONDS,
+        max_time=seconds,
         do_sample=False,
         use_cache=True,
         pad_token_id=tokenizer.pad_token_id,

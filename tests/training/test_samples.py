@@ -52,6 +52,17 @@ def test_held_out_prompts_are_answered_before_training_and_at_each_checkpoint(ru
     assert replies[0] != replies[72]
 
 
+def test_with_an_adapter_the_untrained_model_answers_after_the_first_step(runs):
+    """The step is not kept waiting, and the replies are those that full training gets before its own."""
+    kinds = [event["type"] for event in runs["answering"].events]
+    assert kinds.index("metrics") < kinds.index("sample")
+    first = {}
+    for name in ("answering", "alone"):
+        events = [event for event in runs[name].all("sample") if event["step"] == 0]
+        first[name] = [event["reply"] for event in events][:2]
+    assert len(first["alone"]) == 2 and first["answering"] == first["alone"]
+
+
 def test_without_held_out_rows_the_first_training_rows_are_asked(runs):
     first = runs["alone"].all("sample")[0]
     assert (first["step"], first["prompt"]) == (0, ROWS[0]["messages"][0]["content"])
