@@ -235,7 +235,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
         if self.job:
             del self.fields["name"], self.fields["type"], self.fields["description"]
         # As they stand on the page: in this order errors are listed over it.
-        self.order_fields(sorted(self.fields, key=_place))
+        self.order_fields(sorted(self.fields, key=self._place))
 
     # --- What it means -------------------------------------------------------------------------------------
 
@@ -404,17 +404,22 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
     @property
     def wrong_sections(self) -> set[str]:
         """The sections of the page (their ids) that hold errors."""
-        return {section_of(name) for name in self.errors}
+        return {self.section_of(name) for name in self.errors}
 
+    def section_of(self, field: str) -> str:
+        """The id of the section in which a field stands."""
+        is_model = field in ("family", "base_model")
+        return "basics" if is_model and self.has_model_in_basics else section_of(field)
 
-def _place(field: str) -> tuple[int, int]:
-    """Where a field stands: its section, and the group in it."""
-    within = 0 if field == "source" else 1 if field.startswith("rate-") else 2
-    return SECTIONS.index(section_of(field)), within if field not in ("test_source", "split_ratio") else 3
+    def _place(self, field: str) -> tuple[int, int]:
+        """Where a field stands: its section, and the group in it."""
+        within = 0 if field == "source" else 1 if field.startswith("rate-") else 2
+        section = SECTIONS.index(self.section_of(field))
+        return section, within if field not in ("test_source", "split_ratio") else 3
 
 
 def section_of(field: str) -> str:
-    """The id of the section in which a field stands."""
+    """The id of the section in which a field stands; the model of an image understanding job stands in another."""
     if field in ("name", "type", "description"):
         return "basics"
     training = ("family", "base_model", "method", "incremental", "base_run", "base_step", "base_mix")

@@ -204,6 +204,13 @@ def test_image_understanding_has_its_model_in_the_basics(client, seeing):
     )
 
 
+def test_an_error_about_that_model_is_listed_among_the_basics(client, seeing):
+    sent = {"type": "imageUnderstanding", "base_model": "Nothing-1B", "method": "", "name": ""}
+    form = client.post(CREATE, sent).context["form"]
+    assert list(form.errors) == ["name", "base_model", "method", "source"]
+    assert [form.section_of(name) for name in form.errors] == ["basics", "basics", "training", "data"]
+
+
 def test_a_change_of_type_moves_the_model_and_brings_the_split_of_the_type(client, base_model, seeing):
     typed = {"data_for": "text2text", "split_ratio": "33", "family": "toy", "base_model": "Toy-8K"}
     answer = panel(client, type="imageUnderstanding", **typed)
