@@ -4,7 +4,8 @@
  * Back and a reload find it; nothing is saved once the form is on its way, what was typed last is saved when the page
  * is left, and a session that ended costs nothing: the form is sent when somebody has signed in again in another tab.
  * Form: Ctrl+Enter starts; a changed hyperparameter gets a mark and a button that resets it; the fold stays as it was
- * left through swaps; a second click does not start a second run; a form that came back shows its errors first. */
+ * left through swaps; a second click does not start a second run; a form that came back shows its errors first.
+ * Sources: Enter in their search searches at once instead of starting the run ([data-no-submit]). */
 "use strict";
 (() => {
   const form = document.getElementById("run-form");
@@ -134,6 +135,8 @@
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
       event.preventDefault();
       form.requestSubmit(document.getElementById("start"));
+    } else if (event.key === "Enter" && !event.isComposing && event.target.matches?.("[data-no-submit]")) {
+      event.preventDefault();
     }
   });
   form.addEventListener("submit", (event) => {
