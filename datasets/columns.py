@@ -23,7 +23,6 @@ from typing import IO, Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
@@ -112,6 +111,7 @@ class Block:
     lines: list[bytes]
     turns: Array
     characters: Array
+    languages: Array
     flags: Array
     digests: Array
     file: str
@@ -152,9 +152,10 @@ class Writer:
     def add_block(self, block: Block) -> None:
         """Adds many rows at once."""
         self._take_rows()
-        columns = (block.turns, block.characters, block.flags, block.digests)
-        self._tables.append(_table(block.lines, *columns, block.file, block.places))
-        self._count(len(block.lines), sum(map(len, block.lines)))
+        line = _lines(block.lines)
+        columns = (block.turns, block.characters, block.languages, block.flags, block.digests)
+        self._tables.append(_table(line, *columns, block.file, block.places))
+        self._count(len(line), line.buffers()[2].size)
 
     def close(self) -> None:
         """Writes what waits and the end of the file; the file itself stays open."""
@@ -175,7 +176,9 @@ class Writer:
     def _take_rows(self) -> None:
         if self._rows:
             lines, turns, characters, flags, files, places = zip(*self._rows, strict=True)
-            self._tables.append(_table(lines, turns, characters, flags, digests(lines), files, places))
+            line = _lines(lines)
+            found = languages(line, np.asarray(characters))
+            self._tables.append(_table(line, turns, characters, found, flags, digests(lines), files, places))
             self._rows.clear()
             self._rows_bytes = 0
 
@@ -206,16 +209,29 @@ class Writer:
         self.close()
 
 
+def _lines(lines: Sequence[bytes]) -> pa.BinaryArray:
+    offsets = np.zeros(len(lines) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, lines), np.int32, len(lines)), out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(lines))]
+    return pa.Array.from_buffers(pa.binary(), len(lines), buffers)
+
+
 def _table(
-    lines: Sequence[bytes], turns: Any, characters: Any, flags: Any, digests: Any, files: Any, places: Any
+    lines: pa.BinaryArray,
+    turns: Any,
+    characters: Any,
+    language: Any,
+    flags: Any,
+    digests: Any,
+    files: Any,
+    places: Any,
 ) -> pa.Table:
-    line, count = pa.array(lines, pa.binary()), np.asarray(characters, np.int32)
     columns = [
-        line,
-        pa.array(turns, pa.int16()),
-        pa.array(count),
-        pa.array(languages(line, count)),
-        pa.array(flags, pa.int32()),
+        lines,
+        pa.array(np.asarray(turns, np.int16)),
+        pa.array(np.asarray(characters, np.int32)),
+        pa.array(language, pa.int8()),
+        pa.array(np.asarray(flags, np.int32)),
         pa.array(digests, pa.uint64()),
         _files(files, len(lines)),
         pa.array(places, pa.int64()),
@@ -236,31 +252,48 @@ def _files(files: str | Sequence[str], rows: int) -> pa.DictionaryArray:
 def languages(lines: pa.BinaryArray, characters: Array) -> Array:
     """Indices of LANGUAGES, one a row, by the characters outside ASCII in it. `characters` are those of its texts:
     what the JSON adds is ASCII."""
-    found = np.full(len(lines), LANGUAGES.index("en"), np.int8)
-    extra = pc.subtract(pc.binary_length(lines), pc.utf8_length(lines.view(pa.string()))).to_numpy()
-    if extra.any():
+    _valid, offsets, data = lines.buffers()
+    at = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
+    content = np.frombuffer(data, np.uint8, at[-1])
+    further = np.diff(Counted(content.view(np.int8) < 0xC0 - 256).before(at))
+    return language_of(further, np.diff(Counted(is_han(content)).before(at)), characters)
+
+
+def language_of(further: Array, han: Array, characters: Array) -> Array:
+    """Indices of LANGUAGES: of rows with so many bytes that continue a character, Chinese characters, and all."""
+    found = np.full(len(characters), LANGUAGES.index("en"), np.int8)
+    if further.any():
         count = np.maximum(characters, 1)
-        foreign, han = extra / 2 / count, _han(lines) / count
+        foreign, chinese = further / 2 / count, han / count
         found[foreign >= LATIN_SHARE] = LANGUAGES.index("other")
-        found[(foreign >= LATIN_SHARE) & (han >= foreign / 2)] = LANGUAGES.index("mixed")
-        found[han >= HAN_SHARE] = LANGUAGES.index("zh")
+        found[(foreign >= LATIN_SHARE) & (chinese >= foreign / 2)] = LANGUAGES.index("mixed")
+        found[chinese >= HAN_SHARE] = LANGUAGES.index("zh")
     found[characters < LANGUAGE_CHARACTERS] = LANGUAGES.index("other")
     return found
 
 
-def _han(lines: pa.BinaryArray) -> Array:
-    """Chinese characters in each line. In UTF-8 they are the ones that start with the bytes E4 to E9."""
-    _valid, offsets, data = lines.buffers()
-    at = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
-    content = np.frombuffer(data, np.uint8, at[-1])
-    marks = np.zeros(-(-len(content) // 8) * 8 + 8, np.uint8)
-    marks[: len(content)] = (content - 0xE4) <= 0xE9 - 0xE4
-    # Eight bytes at a time; of the word that a line begins or ends in only the bytes before count.
-    words = marks.view(np.uint64)
-    before = np.concatenate(([0], np.cumsum(np.bitwise_count(words), dtype=np.int64)))
-    rest = words[at // 8] & ((np.uint64(1) << (at % 8 * 8).astype(np.uint64)) - np.uint64(1))
-    counted: Array = np.diff(before[at // 8] + np.bitwise_count(rest))
-    return counted
+def is_han(content: Array) -> Array:
+    """True for the bytes that start a Chinese character: in UTF-8, E4 to E9."""
+    marked: Array = (content - 0xE4) <= 0xE9 - 0xE4
+    return marked
+
+
+class Counted:
+    """Tells how many of `marked` (booleans) are true before places in it."""
+
+    def __init__(self, marked: Array) -> None:
+        # A bit each and 64 at a time: little memory to go through is most of what makes it fast.
+        self._words = np.zeros(len(marked) // 64 + 1, np.uint64)
+        bits = np.packbits(marked, bitorder="little")
+        self._words.view(np.uint8)[: len(bits)] = bits
+        self._sums = np.zeros(len(self._words), np.int64)
+        np.cumsum(np.bitwise_count(self._words[:-1]), out=self._sums[1:])
+
+    def before(self, at: Array) -> Array:
+        # Of the word that a place lies in only the bits before it count.
+        rest = self._words[at // 64] & ((np.uint64(1) << (at % 64).astype(np.uint64)) - np.uint64(1))
+        count: Array = self._sums[at // 64] + np.bitwise_count(rest)
+        return count
 
 
 # --- Reading -------------------------------------------------------------------------------------------------

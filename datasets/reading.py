@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import IO, Any
 
 from datasets import fast
+from datasets.blocks import ready_block
 
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
@@ -89,8 +90,8 @@ _LENIENT = json.JSONDecoder()
 class Shortcut:
     """How lines of a known format are read faster; None: as all are. It may be set while a file is read."""
 
-    decode: Callable[[bytes], list[fast.Said] | None] | None = None
-    # A key of fast.LAYOUTS: rows may come in blocks.
+    decode: Callable[[bytes], list[fast.Said[str]] | None] | None = None
+    # A key of datasets.blocks.LAYOUTS: rows may come in blocks.
     layout: str = ""
 
 
@@ -187,7 +188,7 @@ def _pieces(block: bytes, number: int, end: int, layout: str) -> Iterator[fast.R
     """The rows of a block of lines that comes after so many lines and bytes; what is not plainly good as bytes."""
     if not layout:
         yield block
-    elif ready := fast.ready_block(layout, block, number + 1, end + len(block)):
+    elif ready := ready_block(layout, block, number + 1, end + len(block)):
         yield ready
     else:
         start = 0
@@ -195,7 +196,7 @@ def _pieces(block: bytes, number: int, end: int, layout: str) -> Iterator[fast.R
             stop = block.find(b"\n", start + PIECE_BYTES) + 1 or len(block)
             piece = block[start:stop]
             end += len(piece)
-            yield fast.ready_block(layout, piece, number + 1, end) or piece
+            yield ready_block(layout, piece, number + 1, end) or piece
             number += piece.count(b"\n")
             start = stop
 

@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 
 from datasets.archives import Refused
+from datasets.blocks import LAYOUTS
 from datasets.columns import FLAG_BITS, Block, Seen, Writer, digests
-from datasets.fast import DECODERS, LAYOUTS, Ready, ReadyBlock
+from datasets.fast import DECODERS, Ready, ReadyBlock
 from datasets.formats import FORMATS, detect
 from datasets.formats.base import Format, RowError, cut, texts, turns
 from datasets.hints import mixes_languages, personal_data, suspects
@@ -251,7 +252,7 @@ class Result:
         flags = block.mixes_languages * FLAG_BITS["mixed_languages"]
         found = [(int(number), "mixed_languages") for number in np.flatnonzero(flags)]
         keys = digests(block.lines)
-        found += self._warnings(block.lines, keys)
+        found += self._warnings(block.lines, block.json, keys)
         for number, kind in sorted(found):
             self._problem(name, kind, None, block.ready(number))
             flags[number] |= FLAG_BITS[kind]
@@ -259,7 +260,8 @@ class Result:
         self.turns += int(block.turns.sum())
         self.characters += int(block.characters.sum())
         places = np.arange(block.line, block.line + len(block.lines))
-        self.columns.add_block(Block(block.lines, block.turns, block.characters, flags, keys, name, places))
+        figures = block.turns, block.characters, block.languages
+        self.columns.add_block(Block(block.lines, *figures, flags, keys, name, places))
         self._check_size()
 
     def _keep(self, row: _Kept) -> None:
@@ -277,7 +279,7 @@ class Result:
         if not self._block:
             return
         lines = [row.line for row in self._block]
-        for number, kind in sorted(self._warnings(lines, digests(lines))):
+        for number, kind in sorted(self._warnings(lines, b"\n".join(lines) + b"\n", digests(lines))):
             row = self._block[number]
             self._problem(row.file, kind, None, row.at)
             row.flags |= FLAG_BITS[kind]
@@ -288,9 +290,9 @@ class Result:
         self._block_bytes = 0
         self._check_size()
 
-    def _warnings(self, lines: list[bytes], keys: Any) -> list[tuple[int, str]]:
-        """Takes in lines with their digests; returns which ones came before or seem to hold personal data."""
-        joined = b"\n".join(lines) + b"\n"
+    def _warnings(self, lines: list[bytes], joined: bytes, keys: Any) -> list[tuple[int, str]]:
+        """Takes in lines, also joined with an end each, and their digests; returns which ones came before or seem to
+        hold personal data."""
         self.hash.update(joined)
         self.bytes += len(joined)
         found = [(int(number), "duplicate") for number in np.flatnonzero(self._seen.add(keys))]

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from datasets import reading, results
-from datasets.fast import DECODERS, LAYOUTS, ready, ready_block
+from datasets.blocks import LAYOUTS, ready_block
+from datasets.fast import DECODERS, ready
 from datasets.formats import FORMATS
 from datasets.formats.base import RowError, texts, turns
 from datasets.hints import differ
