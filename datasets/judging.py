@@ -32,9 +32,11 @@ def _bytes(wanted: bytes) -> Array:
     return table
 
 
-# What canonical lines have behind a backslash, and what a text of white space alone can begin with.
+# What canonical lines have behind a backslash.
 _ESCAPED = _bytes(b'"\\bfnrt')
+# What a text of white space alone can begin with, and what comes then: another one, the rest of one, or the end.
 _BLANK = _bytes(b" \\\xc2\xe1\xe2\xe3")
+_BLANK_THEN = _BLANK | _bytes(b'"fnrt\x80\x81\x85\x9a\xa0')
 
 
 @dataclass(slots=True)
@@ -94,7 +96,8 @@ def judged(json: bytes, talks: list[Talk[Any]], marks: Marks) -> tuple[Array, Ar
     # Other values than texts do not begin right behind the colon with a quotation mark.
     if (begin - places[start + _KEY_END] != 2).any() or (end - begin < 2).any():
         return None
-    if any(_is_blank(json[begin[at] : end[at] + 1]) for at in np.flatnonzero(_BLANK[content[begin + 1]])):
+    doubtful = np.flatnonzero(_BLANK[content[begin + 1]] & _BLANK_THEN[content[begin + 2]])
+    if any(_is_blank(json[begin[at] : end[at] + 1]) for at in doubtful):
         return None
     turns = _turns(places[start + _ROLE_END] - places[start + _ROLE] - 1, counts, first)
     if turns is None:

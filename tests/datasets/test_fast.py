@@ -117,6 +117,57 @@ def test_a_block_of_good_lines_is_the_same_rows(key: str, end: bytes) -> None:
     assert (block.ready(2).line, block.ready(2).raw.rstrip()) == (7, lines[2])
 
 
+ODD_TEXTS = [
+    "\\",
+    "a\\",
+    '\\"',
+    '\\\\"\\',
+    '"',
+    '":',
+    " x",
+    "　「",
+    "\n\t\\n",
+    "\u2028 é\x7f",
+    "中\\文",
+    "\b\f",
+    "😀" * 30,
+]
+
+
+@pytest.mark.parametrize("key", LAYOUTS)
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_odd_texts_are_counted_as_they_are(key: str, text: str) -> None:
+    """Backslashes, quotation marks and white space in texts do not lead astray what looks at bytes alone."""
+    records = [json.dumps(record, ensure_ascii=False) for found, record in GOOD if found == key]
+    keys = ("prompt", "content", "instruction", "value", "response", "output")
+    raw = "\n".join(records).encode()
+    for name in keys:
+        for old in ("p", "u", "i", "h", "r", "user 说"):
+            raw = raw.replace(
+                f'"{name}": "{old}"'.encode(), f'"{name}": {json.dumps(text, ensure_ascii=False)}'.encode()
+            )
+    block = ready_block(key, raw, 1, 1)
+    singles = [ready(DECODERS[key], line, 1, 1) for line in raw.split(b"\n")]
+    assert json.dumps(text, ensure_ascii=False).encode() in raw
+    assert block.lines == canonical(key, raw) == [one.json for one in singles]
+    assert block.characters.tolist() == [one.characters for one in singles]
+
+
+@pytest.mark.parametrize("value", [
+    b"5", b"null", b"true", b"[]", b'{"a": "b"}', b'["a", "b"]', b'""', b'"\xff"', b'"\xed\xa0\x80"', b'" \\n"',
+    b'"\xe3\x80\x80"', b'"\\u0020"', b'"\\ud83d"', b'"\xc2\xa0\xe2\x80\xa8"', b'"\\u0000"', b'"a\tb"',
+])  # fmt: skip
+@pytest.mark.parametrize(("key", "record"), [
+    ("prompt_response", b'[{"prompt": %s, "response": "r"}]'),
+    ("prompt_response", b'[{"prompt": "p", "response": %s}]'),
+    ("messages", b'{"messages": [{"role": "user", "content": %s}, {"role": "assistant", "content": "a"}]}'),
+    ("sharegpt", b'{"conversations": [{"from": "human", "value": "h"}, {"from": "gpt", "value": %s}]}'),
+    ("alpaca", b'{"instruction": "i", "output": %s}'),
+])  # fmt: skip
+def test_what_is_no_text_makes_no_block(key: str, record: bytes, value: bytes) -> None:
+    assert ready_block(key, record % b'"good"' + b"\n" + record % value, 1, 1) is None
+
+
 @pytest.mark.parametrize(("key", "raw"), DOUBTFUL)
 def test_a_block_with_a_doubtful_line_is_left_to_the_rules(key: str, raw: bytes) -> None:
     good = [json.dumps(record).encode() for found, record in GOOD if found == key]
@@ -178,9 +229,14 @@ def test_an_import_in_blocks_finds_what_one_by_lines_finds(monkeypatch, waiting)
     )
     monkeypatch.setattr(reading, "BLOCK_BYTES", 4096)
     monkeypatch.setattr(reading, "PIECE_BYTES", 256)
+    made = []
+    monkeypatch.setattr(reading, "ready_block", lambda *given: made.append(ready_block(*given)) or made[-1])
     version = waiting(a__jsonl=raw)
     first = found_in(version)
+    in_blocks = sum(len(block.lines) for block in made if block)
+    assert in_blocks > version.row_count / 2 and None in made
     monkeypatch.setattr(results, "LAYOUTS", {})
     version.state, version.import_heartbeat_at = VersionState.IMPORTING, None
     version.save()
-    assert found_in(version) == first
+    made.clear()
+    assert found_in(version) == first and not made
