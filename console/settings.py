@@ -196,6 +196,8 @@ TRAINER_THREADS = env.integer("TRAINER_THREADS", 0, minimum=0)
 TRAINER_DEVICE = env.choice("TRAINER_DEVICE", "auto", ("auto", "cpu", "cuda"))
 # Whether a training worker that has nothing to do keeps a trainer ready that has loaded its libraries (0.5 GB).
 TRAINER_WARM = env.boolean("TRAINER_WARM", True)
+# Whether it also makes the next one ready while a run trains, if 4 GB of memory are free.
+TRAINER_WARM_NEXT = env.boolean("TRAINER_WARM_NEXT", True)
 # The interpreter that has the training libraries.
 TRAINER_PYTHON = env.text("TRAINER_PYTHON", "")
 # Whether a published adapter gets full weights beside it, the adapter merged in: auto merges where disk and memory

@@ -190,7 +190,7 @@ def series_of(run: Run, key: str, limit: int = MAX_POINTS) -> tuple[list[Point],
         return [(step, value) for step, value, _pk in few], max((pk for *_point, pk in few), default=0)
     ends = [few[0][:2], rows.values_list("step", "value").reverse()[0]]
     stretches = (limit - 2) // 2
-    values = {
+    values: dict[str, int | str] = {
         "run": run.pk,
         "key": key,
         "first": ends[0][0],

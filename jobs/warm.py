@@ -1,8 +1,10 @@
 """Trainer processes that have loaded their libraries (4-6 s) before there is a run for them.
 
-A training worker keeps one for each of its slots while it has nothing to do (TRAINER_WARM). A run takes one by a
-line on its standard input (jobs/training/warm.py); it is then the trainer of that run and of no other. One that is
-not used ends with its worker, because its input is closed. Without a warm one a trainer is started as always.
+A training worker keeps one for each of its slots while it has nothing to do (TRAINER_WARM), and makes the next one
+ready while a run trains, where memory allows (TRAINER_WARM_NEXT): the next in the queue then starts as soon as the
+first. It takes no memory of a GPU before it has a run. A run takes one by a line on its standard input
+(jobs/training/warm.py); it is then the trainer of that run and of no other. One that is not used ends with its
+worker, because its input is closed. Without a warm one a trainer is started as always.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ import subprocess
 import threading
 from pathlib import Path
 
+import psutil
 from django.conf import settings
 
 from jobs import launch
 from jobs.run_files import LOG_NAME
 
 logger = logging.getLogger(__name__)
+# What must be free for one more beside a run that trains: itself 0.5 GB, the rest for what the run still asks for.
+FREE_FOR_NEXT = 4 * 1024**3
 _waiting: list[subprocess.Popen[bytes]] = []
 _lock = threading.Lock()
 
@@ -31,6 +36,12 @@ def keep_ready() -> None:
         _waiting[:] = [process for process in _waiting if process.poll() is None]
         while len(_waiting) < settings.TRAINING_SLOTS:
             _waiting.append(_start())
+
+
+def keep_next_ready() -> None:
+    """The same beside runs that train, unless memory is short."""
+    if settings.TRAINER_WARM_NEXT and psutil.virtual_memory().available >= FREE_FOR_NEXT:
+        keep_ready()
 
 
 def _start() -> subprocess.Popen[bytes]:

@@ -31,6 +31,7 @@ def environment(**extra: str) -> dict[str, str]:
         "WEIGHTS_DIR": str(settings.WEIGHTS_DIR),
         "LEASE_SECONDS": "5",
         "TRAINER_WARM": "0",
+        "PUBLISH_MERGED": "never",  # it takes a process with the training libraries for every adapter
         **extra,
     }
 

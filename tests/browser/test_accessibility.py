@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.utils import timezone
 from playwright.sync_api import Page
 
 from catalog.loading import load_data_files
 from catalog.models import BaseModel, Model, ModelVersion, WeightsKind
 from console.models import User, Workspace
-from datasets.models import Dataset, DatasetVersion, VersionState
+from datasets.imports import run_import
+from datasets.models import Connection, Dataset, DatasetVersion, VersionState
+from datasets.repairs import key_of
 from jobs import lifecycle
 from jobs.models import Checkpoint, Draft, Job, Metric, Run, RunSource, RunState
 from tests.rows import chats, store_rows
@@ -84,6 +90,39 @@ def make_run(job: Job, base_model: BaseModel, version: DatasetVersion, state: st
     return run
 
 
+@pytest.fixture
+def dataset_pages(alice: User, workspace: Workspace) -> dict[str, str]:
+    """A version with an error, a warning and figures, another one to compare it with; the addresses of its pages."""
+    other = published(workspace)
+    version = DatasetVersion.objects.create(dataset=other.dataset, number=2, state=VersionState.IMPORTING)
+    rows = [
+        {"prompt": "call 13812345678", "response": "ok"},
+        {"prompt": "你好" * 400, "response": "Hi"},
+        {"prompt": ""},
+    ]
+    content = ContentFile("\n".join(json.dumps([row]) for row in rows))
+    path = default_storage.save("a.jsonl", content)
+    version.files.create(name="a.jsonl", path=path, size=content.size)
+    run_import(version.pk)
+    version.refresh_from_db()
+    bucket = Connection.objects.create(workspace=workspace, name="Bucket", endpoint="https://s3.example.org")
+    pages = f"/datasets/versions/{version.uid}"
+    return {
+        "overview": f"{pages}/",
+        "rows": f"{pages}/rows/?q=call",
+        "mistake": f"{pages}/rows/?q=(&regex=on&turns_min=x",
+        "statistics": f"{pages}/statistics/",
+        "lineage": f"{pages}/lineage/",
+        "compare": f"/datasets/{version.dataset.uid}/compare/?from={other.uid}&to={version.uid}",
+        "export": f"{pages}/export/",
+        "edit row": f"{pages}/rows/1/edit/",
+        "problems": f"{pages}/problems/",
+        "mend": f"{pages}/problems/{key_of(version.problems[0])}/",
+        "connections": "/datasets/connections/",
+        "connection": f"/datasets/connections/{bucket.uid}/",
+    }
+
+
 def violations(page: Page) -> list[str]:
     """What axe calls serious or critical, with the place and the reason."""
     found = Axe().run(page).response["violations"]
@@ -126,6 +165,32 @@ def test_a_phone(open_page, alice, console):
         page.goto(console[name])
         assert not violations(page), name
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_the_pages_of_a_dataset_version(open_page, alice, dataset_pages, scheme, width):
+    page = open_page(alice, color_scheme=scheme, width=width)
+    for name, address in dataset_pages.items():
+        assert page.goto(address).status == 200, name
+        page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+        assert not violations(page), name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+def test_a_mistake_in_the_filter_is_tied_to_its_field(open_page, alice, dataset_pages):
+    page = open_page(alice)
+    page.goto(dataset_pages["rows"])
+    field = page.get_by_role("searchbox").and_(page.locator("#id_q"))
+    page.get_by_label("Regular expression").check()
+    field.fill("(")
+    field.press("Enter")
+    page.locator("#id_q_error").wait_for()
+    assert field.get_attribute("aria-invalid") == "true"
+    assert field.get_attribute("aria-describedby") == "id_q_error"
+    field.fill("call")
+    field.press("Enter")
+    page.locator("mark").first.wait_for()
+    assert field.get_attribute("aria-invalid") is None
 
 
 def test_axe_would_tell(open_page, alice, console):

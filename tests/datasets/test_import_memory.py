@@ -15,9 +15,9 @@ LINE = json.dumps(
     {"instruction": "写一段话", "input": "关于天气", "output": "晴天。" * 400}, ensure_ascii=False
 )
 LAYOUTS = {"a.jsonl": ("", "\n", "\n"), "a.json": ("[\n", ",\n", "\n]"), "one_line.json": ("[", ",", "]")}
-# How large the file is and how much memory may be taken, in MB. Of an array on one line the first 8 MB, a record's
-# limit, are looked at as a whole.
-SIZES = {"a.jsonl": (14, 8), "a.json": (14, 8), "one_line.json": (30, 20)}
+# How large the file is and how much memory may be taken, in MB. Rows wait until they make a row group of at most
+# 16 MB, and two of those may wait for the disk. Of an array on one line the first 8 MB, a record's limit, are looked at as a whole.
+SIZES = {"a.jsonl": (120, 60), "a.json": (40, 24), "one_line.json": (48, 36)}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -78,12 +78,13 @@ def state_of(run):
 @pytest.mark.parametrize("method", ["LoRA", "FullFineTuning"])
 def test_a_run_trains_to_the_end_and_is_published(start_worker, submit_run, method):
     run = submit_run(method)
-    start_worker()
+    start_worker(PUBLISH_MERGED="auto")
     wait_for(lambda: state_of(run) in (RunState.DONE, RunState.FAILED))
     assert (run.state, run.failure) == (RunState.DONE, None)
-    wait_for(lambda: state_of(run) and run.publication != Publication.PENDING, 20)
+    wait_for(lambda: state_of(run) and run.publication != Publication.PENDING)
     assert run.model_version.state == ModelVersionState.READY
-    assert any(item["name"].endswith(".safetensors") for item in run.model_version.files)
+    names = {item["name"] for item in run.model_version.files}
+    assert ("merged/model.safetensors" if method == "LoRA" else "model.safetensors") in names
     assert run.metrics.filter(key="loss").count() >= run.total_steps // 2
 
 
