@@ -16,7 +16,8 @@ LINE = json.dumps(
 )
 LAYOUTS = {"a.jsonl": ("", "\n", "\n"), "a.json": ("[\n", ",\n", "\n]"), "one_line.json": ("[", ",", "]")}
 # How large the file is and how much memory may be taken, in MB. Rows wait until they make a row group of at most
-# 16 MB, and two of those may wait for the disk. Of an array on one line the first 8 MB, a record's limit, are looked at as a whole.
+# 16 MB, and two of those may wait for the disk. Of an array on one line the first 8 MB, a record's limit, are looked
+# at as a whole.
 SIZES = {"a.jsonl": (120, 60), "a.json": (40, 24), "one_line.json": (48, 36)}
 
 
