@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -84,18 +85,16 @@ def test_it_starts_heals_and_leaves_nothing_behind(console):
     assert [item for item in everything if item.is_running()] == []
 
 
-def test_a_port_in_use_is_one_clear_line(console, tmp_path):
-    address, _process, var = console
-    port = address.rpartition(":")[2]
-    wait_for(lambda: "Ctrl-C stops everything" in (var / "up.log").read_text(), 120)
-    second = subprocess.run(
-        [sys.executable, "manage.py", "up", "--port", port],
-        cwd=ROOT,
-        env={**os.environ, "VAR_DIR": str(tmp_path / "other")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_port_in_use_is_one_clear_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        second = subprocess.run(
+            [sys.executable, "manage.py", "up", "--port", str(taken.getsockname()[1])],
+            cwd=ROOT,
+            env={**os.environ, "VAR_DIR": str(tmp_path / "other")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert second.returncode == 1
     assert second.stderr.count("\n") == 1
     assert "Address already in use" in second.stderr
