@@ -12,10 +12,8 @@ export HOST PORT
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
 
-# One process more than there are cores: the tests of workers and browsers wait as much as they compute.
 test: $(VENV)/.dev translations
-	@$(BIN)/python -m pytest --dist loadfile \
-		--numprocesses $$($(BIN)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)') $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev translations
 	$(BIN)/ruff check .

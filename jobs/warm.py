@@ -1,10 +1,10 @@
 """Trainer processes that have loaded their libraries (4-6 s) before there is a run for them.
 
 A training worker keeps one for each of its slots while it has nothing to do (TRAINER_WARM), and makes the next one
-ready while a run trains, where memory allows (TRAINER_WARM_NEXT): the next in the queue then starts as soon as the
-first. It takes no memory of a GPU before it has a run. A run takes one by a line on its standard input
-(jobs/training/warm.py); it is then the trainer of that run and of no other. One that is not used ends with its
-worker, because its input is closed. Without a warm one a trainer is started as always.
+ready while a run trains, where memory allows (TRAINER_WARM_NEXT): a run from the queue then starts as soon. A warm
+trainer takes no memory of a GPU. A run takes one by a line on its standard input (jobs/training/warm.py); it is then
+the trainer of that run and of no other. One that is not used ends with its worker, because its input is closed.
+Without a warm one a trainer is started as always.
 """
 
 from __future__ import annotations
