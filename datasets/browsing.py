@@ -30,6 +30,8 @@ SECONDS = 1.0
 BATCH_ROWS = 8192
 # Between the texts of a row. `.` does not match a line end, so that no match reaches from one text into the next.
 _BETWEEN = "\n\0\n"
+# Whatever the case; ^ and $ mean a line.
+_MODE = "(?im)"
 # Texts hold no NUL character: the import refuses them.
 _MARK = "\0"
 
@@ -82,7 +84,7 @@ class Query:
     @property
     def expression(self) -> str:
         """The RE2 expression of `text`."""
-        return "(?im)" + (self.text if self.is_pattern else re.escape(self.text))
+        return _MODE + (self.text if self.is_pattern else re.escape(self.text))
 
     @property
     def columns(self) -> list[str]:
@@ -106,7 +108,8 @@ def check_pattern(query: Query) -> None:
     try:
         pc.match_substring_regex(pa.scalar(""), query.expression)
     except pa.ArrowInvalid as error:
-        raise BadPattern(str(error).partition("expression: ")[2] or str(error)) from error
+        reason = str(error).partition("expression: ")[2] or str(error)
+        raise BadPattern(reason.replace(_MODE, "")) from error
 
 
 @dataclass(frozen=True)

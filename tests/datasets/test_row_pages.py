@@ -79,7 +79,7 @@ def test_matches_are_marked_and_everything_else_is_escaped(client_of, alice, fil
 def test_a_bad_expression_is_told_at_its_field(client_of, alice, filled) -> None:
     response = client_of(alice).get(address(filled("a"), q="(", regex="on"), headers=HTMX)
     assert response.status_code == 422
-    assert "missing )" in response.text
+    assert "missing ): (<" in response.text
     assert '<li id="id_q_error"><a href="#id_q">' in response.text
     page = client_of(alice).get(address(filled("a"), q="(", regex="on", turns_min="x")).text
     assert 'aria-invalid="true" aria-describedby="id_q_error"' in page
