@@ -448,9 +448,9 @@ def every(version: DatasetVersion) -> Iterator[Problem]:
 def excerpt(text: str) -> str:
     """Returns at most EXCERPT_LENGTH characters for showing, control characters made visible as spaces."""
     # A window first: the text may be megabytes long.
-    shown = "".join(
-        character if character.isprintable() else " " for character in text[: EXCERPT_LENGTH + 1].strip()
-    )
+    shown = text[: EXCERPT_LENGTH + 1].strip()
+    if not shown.isprintable():
+        shown = "".join(character if character.isprintable() else " " for character in shown)
     return shown if len(shown) <= EXCERPT_LENGTH else shown[: EXCERPT_LENGTH - 1] + "…"
 
 

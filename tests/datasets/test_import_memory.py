@@ -28,8 +28,9 @@ def test_a_large_file_takes_a_few_mb(version, tmp_path: Path, name: str) -> None
     rows = size * 1024**2 // len(LINE.encode())
     with (tmp_path / name).open("w+b") as file:
         file.write(f"{start}{LINE}".encode())
+        more = f"{between}{LINE}".encode()
         for _row in range(rows - 1):
-            file.write(f"{between}{LINE}".encode())
+            file.write(more)
         file.write(end.encode())
         path = default_storage.save("big", File(file))
     SourceFile.objects.create(version=version, name=name, path=path, size=default_storage.size(path))
