@@ -9,23 +9,11 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
 from catalog.models import Model, ModelVersion
-
-
-class RegistryAdmin(admin.ModelAdmin):
-    """Shows everything and changes nothing."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+from console.read_only import ReadOnlyAdmin
 
 
 @admin.register(Model)
-class ModelAdmin(RegistryAdmin):
+class ModelAdmin(ReadOnlyAdmin):
     list_display = ("name", "uid", "model_type", "workspace", "version_count", "total_size", "created_at")
     list_filter = ("model_type", "workspace")
     list_select_related = ("workspace",)
@@ -45,7 +33,7 @@ class ModelAdmin(RegistryAdmin):
 
 
 @admin.register(ModelVersion)
-class ModelVersionAdmin(RegistryAdmin):
+class ModelVersionAdmin(ReadOnlyAdmin):
     list_display = (
         "__str__",
         "uid",

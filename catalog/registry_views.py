@@ -2,14 +2,12 @@
 
 from pathlib import PurePosixPath
 
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
 from django.db.models import Count
 from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
-from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
@@ -19,7 +17,8 @@ from catalog.archive import archive, folder_name
 from catalog.models import Model, ModelType, ModelVersion
 from catalog.models.registry import ModelVersionState
 from console.access import current_workspace, get_visible, get_writable, may_write
-from console.deletion import NotDeletable
+from console.deletion_pages import delete
+from console.downloads import as_file
 from console.htmx import HtmxHttpRequest, wants_fragment
 
 PAGE_SIZE = 20
@@ -117,11 +116,9 @@ def version_archive(request: HtmxHttpRequest, uid: str) -> StreamingHttpResponse
     found = ModelVersion.objects.select_related("model").filter(state=ModelVersionState.READY)
     version = get_visible(found, request.user, "model__workspace", uid=uid)
     content = archive(version)
-    name = f"{folder_name(version)}.zip"
     response = StreamingHttpResponse(content, content_type="application/zip")
-    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or ""
     response["Content-Length"] = str(len(content))
-    return response
+    return as_file(response, f"{folder_name(version)}.zip")
 
 
 @require_POST
@@ -130,12 +127,9 @@ def delete_version(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Deletes a version and leads to its model, or to the list if it was the last one."""
     versions = ModelVersion.objects.select_related("model__workspace", "base_model")
     version = get_writable(versions, request.user, "model__workspace", uid=uid)
-    try:
-        deletion.delete_version(version, request.user)
-    except NotDeletable as reason:
-        messages.error(request, str(reason))
+    success = _("%(version)s was deleted.") % {"version": version}
+    if not delete(request, deletion.delete_version, version, success):
         return redirect("models:version", uid=uid)
-    messages.success(request, _("%(version)s was deleted.") % {"version": version})
     if Model.objects.filter(pk=version.model_id).exists():
         return redirect("models:detail", uid=version.model.uid)
     return redirect("models:list")
@@ -146,12 +140,9 @@ def delete_version(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 def delete_model(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Deletes a model with all of its versions and leads to the list."""
     model = get_writable(Model.objects.select_related("workspace"), request.user, uid=uid)
-    try:
-        deletion.delete_model(model, request.user)
-    except NotDeletable as reason:
-        messages.error(request, str(reason))
+    success = _("%(model)s was deleted.") % {"model": model.name}
+    if not delete(request, deletion.delete_model, model, success):
         return redirect("models:detail", uid=uid)
-    messages.success(request, _("%(model)s was deleted.") % {"model": model.name})
     return redirect("models:list")
 
 

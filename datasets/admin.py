@@ -12,6 +12,7 @@ from django.core.files.storage import default_storage
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from console.read_only import ReadOnlyAdmin
 from datasets.models import (
     Connection,
     Dataset,
@@ -65,21 +66,12 @@ class SourceFileInline(admin.TabularInline):
 
 
 @admin.register(DatasetVersion)
-class DatasetVersionAdmin(admin.ModelAdmin):
+class DatasetVersionAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "uid", "state", "format", "row_count", "problem_count", "created_at")
     list_filter = ("state", "format", "dataset__workspace")
     list_select_related = ("dataset",)
     search_fields = ("uid", "dataset__name", "dataset__uid", "content_hash")
     inlines = (SourceFileInline,)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class SharedDataForm(forms.ModelForm):
@@ -102,7 +94,7 @@ class SharedDataForm(forms.ModelForm):
 
 
 @admin.register(Connection)
-class ConnectionAdmin(admin.ModelAdmin):
+class ConnectionAdmin(ReadOnlyAdmin):
     """Which workspace reaches which storage. Keys are entered on the pages and shown nowhere."""
 
     list_display = ("name", "workspace", "endpoint", "bucket", "tested_at", "created_by")
@@ -120,15 +112,6 @@ class ConnectionAdmin(admin.ModelAdmin):
         "tested_at",
         "created_by",
     )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(SharedData)

@@ -321,14 +321,6 @@ def iter_lines(version: DatasetVersion) -> Generator[bytes, None, None]:
             yield from batch.column(0).to_pylist()
 
 
-def copy(parquet: pq.ParquetFile, writer: Writer) -> None:
-    """Adds all rows of a file with their figures."""
-    names = ["line", "turns", "characters", "flags", "file", "place"]
-    for batch in parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
-        for row in zip(*[batch.column(name).to_pylist() for name in names], strict=True):
-            writer.add(*row)
-
-
 def read_lines(version: DatasetVersion, numbers: Sequence[int]) -> list[bytes]:
     """The rows of these numbers (from 0, ascending); only their row groups are read. Raises FileNotFoundError."""
     found: list[bytes] = []

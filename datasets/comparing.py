@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.columns import digest, open_columns
 from datasets.models import DatasetVersion
-from datasets.rows import iter_rows
+from datasets.rows import digests_of
 
 Digests = np.ndarray[Any, np.dtype[np.uint64]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -31,21 +30,9 @@ class Comparison:
 
 def compare(a: DatasetVersion, b: DatasetVersion) -> Comparison:
     """Compares the rows; raises FileNotFoundError where the storage has lost some."""
-    first, second = digests(a), digests(b)
+    first, second = digests_of(a), digests_of(b)
     only_a, only_b = surplus(first, second), surplus(second, first)
     return Comparison(only_a, only_b, len(first) - len(only_a))
-
-
-def digests(version: DatasetVersion) -> Digests:
-    """The digest of every row in order."""
-    if not version.row_count:
-        return np.empty(0, np.uint64)
-    if not version.rows_path:
-        # Used in place: there are no columns.
-        return np.fromiter(map(digest, iter_rows(version)), np.uint64)
-    with open_columns(version) as parquet:
-        found: Digests = parquet.read(columns=["digest"])["digest"].to_numpy()
-        return found
 
 
 def surplus(these: Digests, others: Digests) -> Numbers:

@@ -34,7 +34,7 @@ from datasets.formats.base import Row, RowError, cut, texts, turns
 from datasets.hints import mixes_languages, personal_data
 from datasets.models import DatasetVersion, RowType, VersionState
 from datasets.noted import Left, without
-from datasets.problems import ERROR, KINDS, Problem, message
+from datasets.problems import ERROR, KINDS, Problem, general, message
 from datasets.publishing import NotAllowed
 from datasets.statistics import statistics_of
 
@@ -90,10 +90,8 @@ def canonical(row: Row, row_type: str) -> bytes:
             raise NotARow("messages", _("The row has more turns than a conversation may have."))
         return msgspec.json.encode(checked)
     except RowError as error:
-        problem = Problem(
-            file="", line=None, row=None, field="", kind=error.kind, params=error.params, excerpt=""
-        )
-        raise NotARow(error.field.replace("prompt[", "messages["), message(problem)) from error
+        text = message(general(error.kind, error.params))
+        raise NotARow(error.field.replace("prompt[", "messages["), text) from error
     except UnicodeEncodeError as error:
         raise NotARow("", _("The text holds half of a character, which cannot be stored.")) from error
     except (KeyError, TypeError, IndexError, AttributeError) as error:

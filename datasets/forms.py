@@ -59,33 +59,39 @@ class UploadForm(forms.Form):
         ]
 
 
-class DatasetForm(UploadForm, forms.ModelForm):
-    """A new dataset, with or without its first files."""
+class SettingsForm(forms.ModelForm):
+    """Name and description of a dataset of `instance.workspace`."""
 
     class Meta:
         model = Dataset
         fields = ("name", "description")
         widgets = {
-            "name": forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"}),
+            "name": forms.TextInput(attrs={"autocomplete": "off"}),
             "description": forms.Textarea(attrs={"rows": 3}),
         }
 
-    field_order = ("name", "description", "files", "format")
-
-    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.instance.workspace = workspace
-        self.fields["files"].required = False
-
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
-        if Dataset.objects.filter(workspace=self.instance.workspace, name=name).exists():
+        others = Dataset.objects.filter(workspace=self.instance.workspace, name=name)
+        if others.exclude(pk=self.instance.pk).exists():
             raise ValidationError(_("This workspace already has a dataset of that name."))
         return name
 
     def clean_description(self) -> str:
         # Browsers send CR LF; each line end is one character to the person who wrote it.
         return str(self.cleaned_data["description"]).replace("\r\n", "\n")
+
+
+class DatasetForm(UploadForm, SettingsForm):
+    """A new dataset, with or without its first files."""
+
+    field_order = ("name", "description", "files", "format")
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.instance.workspace = workspace
+        self.fields["name"].widget.attrs["autofocus"] = True
+        self.fields["files"].required = False
 
 
 class FilterForm(forms.Form):

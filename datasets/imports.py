@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,15 +22,16 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 from django.core.files import File
 from django.core.files.storage import default_storage
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from console.beating import beating
 from datasets import locations, objects
 from datasets.connections import ConnectionFailed
 from datasets.models import Dataset, DatasetVersion, Location, VersionState
 from datasets.pictures import Shelf
-from datasets.problems import Problem, error_count
+from datasets.problems import error_count, general
 from datasets.results import Result
 from datasets.statistics import statistics_of
 
@@ -92,11 +91,10 @@ def run_import(version_id: int) -> bool:
         return False
     except Exception:
         logger.exception("import of %s stopped", version.uid)
-        problem = Problem(file="", line=None, row=None, field="", kind="unexpected", params={}, excerpt="")
         _mine(version).update(
             state=VersionState.FAILED,
             problem_count=1,
-            problems=[problem],
+            problems=[general("unexpected")],
             problem_kinds={"unexpected": 1},
         )
         raise
@@ -137,31 +135,16 @@ def _report(version: DatasetVersion, progress: int) -> None:
         raise _ClaimLost
 
 
-@contextmanager
-def _heartbeat(version: DatasetVersion) -> Iterator[None]:
+def _heartbeat(version: DatasetVersion) -> AbstractContextManager[None]:
     """Keeps the claim while the storage takes or gives a large file, which can take longer than the claim lasts.
 
-    A thread, because those calls give no sign of progress. Whether the claim still holds is the importing
-    thread's question, not this one's.
+    Whether the claim still holds is the importing thread's question, not this one's.
     """
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(HEARTBEAT_SECONDS):
-            try:
-                _mine(version).update(import_heartbeat_at=Now())
-            except Exception:
-                logger.exception("import of %s: no heartbeat", version.uid)
-            finally:
-                connection.close()
-
-    thread = threading.Thread(target=beat, name=f"heartbeat-{version.uid}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return beating(
+        f"import-{version.uid}",
+        HEARTBEAT_SECONDS,
+        lambda: _mine(version).update(import_heartbeat_at=Now()),
+    )
 
 
 def _publish(version: DatasetVersion, result: Result, place: Location | None, file: IO[bytes]) -> None:

@@ -11,10 +11,9 @@ import random
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from datasets.models import DatasetVersion
-from datasets.rows import iter_rows
+from datasets.rows import digests_of, iter_rows
 
 # Seed, section 数据配置: 最多支持1000条数据用于测试, the first ones are taken.
 TEST_ROWS = 1000
@@ -102,12 +101,6 @@ def characters_of(version: DatasetVersion, rows: int) -> float:
 # --- Drawing -------------------------------------------------------------------------------------------------
 
 
-def digest(line: bytes) -> int:
-    """64 bits that stand for a canonical line. Two different lines that met (one chance in 37 million among a
-    million lines) would merely be kept on the same side."""
-    return int.from_bytes(blake2b(line, digest_size=8).digest())
-
-
 def draw(rows: int, wanted: int, seed: str) -> set[int]:
     """The numbers of `wanted` of `rows` rows, none twice; all of them where fewer are there."""
     return set(random.Random(seed).sample(range(rows), min(rows, wanted)))  # noqa: S311  (no secret)
@@ -125,7 +118,8 @@ def hold_out(parts: Sequence[Part], seed: int) -> Split:
     """Chooses the rows of the test set. Lines are chosen and not rows, so that equal rows stay together; a line
     that occurs more often than rows are wanted is trained on.
 
-    Reads every version once and keeps 8 bytes and an entry of a set for each row.
+    Reads the digests of every version and keeps an entry of a set for each row. Two different lines that had the
+    same digest would merely be kept on the same side.
     """
     split = Split([set() for _part in parts], set())
     if not any(part.held_out for part in parts):
@@ -133,7 +127,7 @@ def hold_out(parts: Sequence[Part], seed: int) -> Split:
     trained: set[int] = set()
     for part, held_out in zip(parts, split.rows, strict=True):
         taken = _taken(part, seed)
-        lines = [digest(line) for line in iter_rows(part.source.version)]
+        lines = digests_of(part.source.version).tolist()
         copies = Counter(lines[number] for number in taken)
         wanted = part.held_out - sum(count for line, count in copies.items() if line in split.digests)
         undecided = [line for line in copies if line not in split.digests and line not in trained]

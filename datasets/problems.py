@@ -436,6 +436,11 @@ def message(problem: Problem) -> str:
     return str(KINDS[problem["kind"]].message) % params
 
 
+def general(kind: str, params: dict[str, Any] | None = None) -> Problem:
+    """A problem of no particular place."""
+    return Problem(file="", line=None, row=None, field="", kind=kind, params=params or {}, excerpt="")
+
+
 def every(version: DatasetVersion) -> Iterator[Problem]:
     """All problems of a version, as far as they were kept; raises FileNotFoundError if the storage lost them."""
     if version.problems_path:

@@ -20,7 +20,7 @@ from datasets.formats.image_caption import IMAGE_KEYS
 from datasets.models import Dataset, DatasetVersion, RowType, VersionState
 from datasets.noted import without
 from datasets.pictures import PictureError, Shelf
-from datasets.problems import ERROR, KINDS, Problem, error_count, every, message
+from datasets.problems import ERROR, KINDS, Problem, error_count, every, general, message
 from datasets.publishing import NotAllowed
 from datasets.reading import Unreadable, single
 from datasets.sources import inline, suffix_of
@@ -153,8 +153,8 @@ def _picture(version: DatasetVersion, reference: str | bytes, picture: IO[bytes]
 
 
 def _sentence(kind: str, params: dict[str, Any], field: str = "") -> str:
-    problem = Problem(file="", line=None, row=None, field=field, kind=kind, params=params, excerpt="")
-    return f"{field}: {message(problem)}" if field else message(problem)
+    text = message(general(kind, params))
+    return f"{field}: {text}" if field else text
 
 
 # --- The problem goes ----------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from itertools import chain, islice
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from datasets import locations
-from datasets.columns import iter_lines, read_lines
+from datasets.columns import digest, iter_lines, open_columns, read_lines
 from datasets.models import DatasetVersion
 
 PIECE_ROWS = 256
@@ -34,6 +35,18 @@ def page_of_rows(version: DatasetVersion, offset: int, limit: int) -> list[dict[
     if locations.place_of(version):
         return locations.page_of_rows(version, offset, limit)
     return []
+
+
+def digests_of(version: DatasetVersion) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The digest (datasets/columns.py) of every row in order. Raises FileNotFoundError, ConnectionFailed."""
+    if not version.row_count:
+        return np.empty(0, np.uint64)
+    if not version.rows_path:
+        # Used in place: there are no columns.
+        return np.fromiter(map(digest, iter_rows(version)), np.uint64)
+    with open_columns(version) as parquet:
+        found: np.ndarray[Any, np.dtype[np.uint64]] = parquet.read(columns=["digest"])["digest"].to_numpy()
+        return found
 
 
 def json_lines(version: DatasetVersion) -> Iterator[bytes]:

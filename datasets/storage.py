@@ -11,14 +11,11 @@ import io
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from io import BufferedReader, RawIOBase
 from typing import IO, Any, cast
 
 from django.core.files.storage import default_storage
 
 CHUNK_BYTES = 256 * 1024
-# What is asked of a bucket at least; a question costs as much time as half a megabyte.
-PIECE_BYTES = 512 * 1024
 
 
 def stream(path: str) -> IO[bytes]:
@@ -48,46 +45,6 @@ def seekable(path: str) -> Iterator[IO[bytes]]:
             cast(Any, file).obj.download_fileobj(copy)
             copy.seek(0)
             yield copy
-
-
-@contextmanager
-def pieces(path: str) -> Iterator[IO[bytes]]:
-    """Opens a file of which only some places are read; raises FileNotFoundError."""
-    with default_storage.open(path, "rb") as file:
-        yield BufferedReader(_Pieces(file.obj), PIECE_BYTES) if _is_s3(file) else cast(IO[bytes], file.file)  # type: ignore[attr-defined]
-
-
-class _Pieces(RawIOBase):
-    """An object of a bucket as a file; each read asks for just what it gives."""
-
-    def __init__(self, obj: Any) -> None:
-        super().__init__()
-        self.obj = obj
-        self.size: int = obj.content_length
-        self.position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.position
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self.position = offset + (0, self.position, self.size)[whence]
-        return self.position
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self.position + len(buffer), self.size)
-        if end <= self.position:
-            return 0
-        answer = self.obj.get(Range=f"bytes={self.position}-{end - 1}")
-        piece: bytes = answer["Body"].read()
-        buffer[: len(piece)] = piece
-        self.position += len(piece)
-        return len(piece)
 
 
 @contextmanager

@@ -13,8 +13,7 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,13 +21,14 @@ from typing import IO, Any
 
 import numpy as np
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from catalog.models import BaseModel, ModelType, OfferedHyperparameter, WeightsKind
+from console.beating import beating
 from datasets.columns import read_lines
 from datasets.connections import ConnectionFailed
 from datasets.locations import DataChanged
@@ -133,12 +133,18 @@ def count_of(version: DatasetVersion, base_model: BaseModel) -> TokenCount | Non
     return count
 
 
-def tokens_per_character(version: DatasetVersion, base_model: BaseModel) -> float | None:
-    """Tokens per character, chat template included, as they were counted; None if nobody has counted them."""
-    count = count_of(version, base_model)
-    if count is None or count.state != CountState.DONE or not version.character_count:
-        return None
-    return count.total / version.character_count
+def tokens_per_character(
+    versions: Iterable[DatasetVersion], base_model: BaseModel
+) -> dict[DatasetVersion | None, float]:
+    """Tokens per character, chat template included, of those of the versions that have been counted, in one query."""
+    wanted = {version.pk: version for version in versions if version.character_count}
+    counts = TokenCount.objects.filter(version__in=wanted, base_model=base_model, state=CountState.DONE)
+    return {
+        wanted[pk]: total / wanted[pk].character_count
+        for pk, total, content in counts.values_list("version", "total", "figures__hash")
+        # A version that was edited afterwards is as good as not counted.
+        if content == wanted[pk].content_hash
+    }
 
 
 # --- Counting -------------------------------------------------------------------------------------------------
@@ -188,24 +194,13 @@ class _Claim:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Shows life and progress from a thread, because loading a tokenizer or fetching weights shows none."""
-        done = threading.Event()
 
         def beat() -> None:
-            while not self.is_lost and not done.wait(BEAT_SECONDS):
-                try:
-                    self.write(rows_done=self.rows)
-                except Exception:
-                    logger.exception("token count %s: no heartbeat", self.count.pk)
-                finally:
-                    connection.close()
+            if not self.is_lost:
+                self.write(rows_done=self.rows)
 
-        thread = threading.Thread(target=beat, name=f"token-count-{self.count.pk}", daemon=True)
-        thread.start()
-        try:
+        with beating(f"token-count-{self.count.pk}", BEAT_SECONDS, beat):
             yield
-        finally:
-            done.set()
-            thread.join()
 
 
 def run_count(count_id: int) -> bool:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from datasets import publishing
 from datasets.models import DatasetVersion, SourceFile, VersionState
-from datasets.problems import Problem
+from datasets.problems import general
 from datasets.sources import EXTENSIONS, suffix_of
 
 # Qianfan's limit for files from the user's own machine. (Theirs for one file is 1 GB; here the operator says.)
@@ -98,9 +98,12 @@ def cancel_import(version: DatasetVersion) -> None:
     version = publishing.locked(version)
     if version.state != VersionState.IMPORTING:
         raise publishing.NotAllowed(_("Nothing is being imported into this version."))
-    problem = Problem(file="", line=None, row=None, field="", kind="cancelled", params={}, excerpt="")
     version.state = VersionState.FAILED
-    version.problem_count, version.problems, version.problem_kinds = 1, [problem], {"cancelled": 1}
+    version.problem_count, version.problems, version.problem_kinds = (
+        1,
+        [general("cancelled")],
+        {"cancelled": 1},
+    )
     version.save(update_fields=["state", "problem_count", "problems", "problem_kinds"])
 
 

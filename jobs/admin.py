@@ -10,22 +10,10 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from console.read_only import ReadOnlyAdmin
 from jobs import lifecycle, pool_admin  # noqa: F401 -- registers the pools
 from jobs.messages import failure_text, timeline_text
 from jobs.models import Job, Run, TimelineEntry
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Shows everything and changes nothing."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class TimelineInline(admin.TabularInline):

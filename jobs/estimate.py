@@ -27,8 +27,9 @@ from django.utils import timezone
 
 from catalog.models import BaseModel, ModelType
 from datasets.mixing import TEST_ROWS, characters_of
-from datasets.models import CountState, DatasetVersion, TokenCount
+from datasets.models import DatasetVersion
 from datasets.rows import page_of_rows
+from datasets.tokens import tokens_per_character
 from jobs.mix import MixPart, mix
 from jobs.models import Pool, Run, RunState, Throughput
 
@@ -137,7 +138,7 @@ def epoch_tokens_of(
     see Estimate."""
     is_text = configuration.model_type == ModelType.TEXT_TO_TEXT
     # A tokenizer does not count pictures.
-    counts = counted_tokens_per_character(filter(None, sizes), base_model) if is_text else {}
+    counts = tokens_per_character(filter(None, sizes), base_model) if is_text else {}
     tokens = sum(size * counts[version] for version, size in sizes.items() if version in counts)
     rest = {version: size for version, size in sizes.items() if version not in counts}
     if counts and not any(rest.values()):
@@ -151,20 +152,6 @@ def epoch_tokens_of(
         return None, "", 0.0
     counted = 1 - sum(rest.values()) / (sum(sizes.values()) or 1)
     return tokens + sum(rest.values()) * density, tokens_from, counted if counts else 0.0
-
-
-def counted_tokens_per_character(
-    versions: Iterable[DatasetVersion], base_model: BaseModel
-) -> dict[DatasetVersion | None, float]:
-    """datasets.tokens.tokens_per_character of those of the versions that have been counted, in one query."""
-    wanted = {version.pk: version for version in versions if version.character_count}
-    counts = TokenCount.objects.filter(version__in=wanted, base_model=base_model, state=CountState.DONE)
-    return {
-        wanted[pk]: total / wanted[pk].character_count
-        for pk, total, content in counts.values_list("version", "total", "figures__hash")
-        # A version that was edited afterwards is as good as not counted.
-        if content == wanted[pk].content_hash
-    }
 
 
 def learned_tokens_per_character(configuration: Configuration) -> float | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
-from django.conf import settings
-from django.db.models import Count, Min
+from django.db.models import Count
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from jobs import queueing
+from jobs import lifecycle, queueing
 from jobs.models import Pool, Run, RunState
 
 
@@ -38,19 +36,12 @@ def _queues() -> Iterator[Metric]:
         "How long the run that waits longest has waited, by queue.",
         labels=["queue", "kind"],
     )
-    counted = (
-        Run.objects.filter(state=RunState.WAITING)
-        .order_by()
-        .values("pool__queue", "idle")
-        .annotate(count=Count("pk"), since=Min("created_at"))
-    )
-    found = {(item["pool__queue"] or queueing.DEFAULT_QUEUE, item["idle"]): item for item in counted}
+    found = queueing.waiting()
     for queue in queueing.queues():
         for idle, kind in ((False, "normal"), (True, "idle")):
-            item = found.get((queue, idle))
-            waiting.add_metric([queue, kind], item["count"] if item else 0)
-            seconds = (timezone.now() - item["since"]).total_seconds() if item else 0
-            longest.add_metric([queue, kind], seconds)
+            count, since = found.get((queue, idle), (0, None))
+            waiting.add_metric([queue, kind], count)
+            longest.add_metric([queue, kind], (timezone.now() - since).total_seconds() if since else 0)
     yield waiting
     yield longest
 
@@ -63,8 +54,7 @@ def _devices() -> Iterator[Metric]:
         devices.add_metric([pool.name, "held"], busy[pool.pk])
         devices.add_metric([pool.name, "all"], pool.slots)
     yield devices
-    silent_since = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
-    lost = Run.objects.filter(state=RunState.RUNNING, heartbeat_at__lt=silent_since)
+    lost = lifecycle.abandoned(None).count()
     yield GaugeMetricFamily(
-        "jingtiao_runs_without_worker", "Running runs whose worker gives no sign of life.", value=lost.count()
+        "jingtiao_runs_without_worker", "Running runs whose worker gives no sign of life.", value=lost
     )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from django.db.models import Count, Q
 from django.utils import timezone
 
 from console.models import Workspace
@@ -61,20 +59,10 @@ def pools(announced: Sequence[WorkerLoad]) -> list[PoolLoad]:
     """Every enabled pool, in the operator's order."""
     offered = list(Pool.objects.filter(enabled=True))
     held = queueing.busy_by_pool(offered)
-    counted = (
-        Run.objects.filter(state=RunState.WAITING)
-        .order_by()
-        .values("pool")
-        .annotate(normal=Count("pk", Q(idle=False)), idle=Count("pk", Q(idle=True)))
-    )
-    waiting: dict[int | None, Any] = {item["pool"]: item for item in counted}
-    nothing = {"normal": 0, "idle": 0}
+    waiting = queueing.waiting()
     loads = []
     for pool in offered:
-        # Runs without a pool belong to the one of the default queue.
-        keys = [pool.pk, None] if pool.queue == queueing.DEFAULT_QUEUE else [pool.pk]
-        items = [waiting.get(key, nothing) for key in keys]
+        normal, idle = (waiting.get((pool.queue, is_idle), (0, None))[0] for is_idle in (False, True))
         serving = sum(pool.queue in item.worker.queues and not item.is_lost for item in announced)
-        normal, idle = sum(item["normal"] for item in items), sum(item["idle"] for item in items)
         loads.append(PoolLoad(pool, held[pool.pk], normal, idle, serving))
     return loads

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from jobs.models import Pool, Run, RunState
@@ -70,6 +72,17 @@ def busy_by_pool(pools: Iterable[Pool]) -> dict[int, int]:
         pool.pk: held.get(pool.pk, 0) + (held.get(None, 0) if pool.queue == DEFAULT_QUEUE else 0)
         for pool in pools
     }
+
+
+def waiting() -> dict[tuple[str, bool], tuple[int, datetime]]:
+    """By queue and whether they are idle runs: how many runs wait, and since when the one that waits longest."""
+    counted = (
+        Run.objects.filter(state=RunState.WAITING)
+        .order_by()
+        .values("idle", queue=Coalesce("pool__queue", Value(DEFAULT_QUEUE)))
+        .annotate(count=Count("pk"), since=Min("created_at"))
+    )
+    return {(item["queue"], item["idle"]): (item["count"], item["since"]) for item in counted}
 
 
 def startable(pool: Pool) -> list[Run]:

@@ -17,9 +17,10 @@ from typing import IO, Any
 
 import msgspec
 
+from datasets.columns import digest
 from datasets.connections import ConnectionFailed
 from datasets.locations import DataChanged, require_unchanged
-from datasets.mixing import TEST_ROWS, corpus_rows, digest, draw, hold_out, mixed_rows, plan
+from datasets.mixing import TEST_ROWS, corpus_rows, draw, hold_out, mixed_rows, plan
 from datasets.models import DatasetVersion, RowType
 from datasets.pictures import copy_pictures
 from datasets.rows import iter_rows

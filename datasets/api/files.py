@@ -14,12 +14,12 @@ from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
-from django.utils.http import content_disposition_header
 
 from console.api.errors import conflict, invalid, not_found
 from console.api.keys import Caller
 from console.api.openai import Endpoint, cut, listed
 from console.deletion import NotDeletable
+from console.downloads import as_file
 from console.models import Scope
 from datasets import deletion, publishing, uploads
 from datasets.imports import run_import
@@ -143,17 +143,16 @@ def retrieve(caller: Caller, request: HttpRequest, file: str) -> dict[str, Any]:
 def content(caller: Caller, request: HttpRequest, file: str) -> StreamingHttpResponse:
     """The file as it was uploaded; of a version that came from several, its rows."""
     version = find(caller, file)
-    files = list(version.files.all())
-    path, name = version.rows_path, f"{version.dataset.name}-{version.label}.jsonl"
-    if len(files) == 1:
-        path, name = files[0].path, files[0].name
+    uploaded = list(version.files.all())
+    source = uploaded[0] if len(uploaded) == 1 else None
+    path = source.path if source else version.rows_path
     if not path or not default_storage.exists(path):
         raise not_found("This file has no content.", "file_id")
-    opened = stream(path) if len(files) == 1 else json_lines(version)
-    response = FileResponse(opened) if len(files) == 1 else StreamingHttpResponse(opened)
-    response["Content-Type"] = "application/octet-stream"
-    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or ""
-    return response
+    kind = "application/octet-stream"
+    if source:
+        return as_file(FileResponse(stream(path), content_type=kind), source.name)
+    rows = StreamingHttpResponse(json_lines(version), content_type=kind)
+    return as_file(rows, f"{version.dataset.name}-{version.label}.jsonl")
 
 
 def delete(caller: Caller, request: HttpRequest, file: str) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from console.downloads import as_file
 from console.htmx import HtmxHttpRequest
 from datasets import exporting
 from datasets.models import DatasetVersion
@@ -42,9 +42,8 @@ def export_file(request: HtmxHttpRequest, uid: str) -> HttpResponseBase:
     except FileNotFoundError as error:
         raise Http404(_("The rows are no longer in the storage.")) from error
     answer = StreamingHttpResponse(chain((first,), pieces), content_type=chosen.container.content_type)
-    answer["Content-Disposition"] = content_disposition_header(True, exporting.file_name(version, chosen))
     answer["X-Content-Type-Options"] = "nosniff"
-    return answer
+    return as_file(answer, exporting.file_name(version, chosen))
 
 
 def _page(

@@ -8,10 +8,10 @@ from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from console.downloads import as_file
 from console.htmx import HtmxHttpRequest
 from datasets import pictures
 from datasets.rows import json_lines
@@ -30,9 +30,7 @@ def download(request: HtmxHttpRequest, uid: str) -> StreamingHttpResponse:
     if not default_storage.exists(version.rows_path):
         raise Http404(_("The rows are no longer in the storage."))
     response = StreamingHttpResponse(json_lines(version), content_type="application/jsonl")
-    name = f"{version.dataset.name}-{version.label}.jsonl"
-    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or ""
-    return response
+    return as_file(response, f"{version.dataset.name}-{version.label}.jsonl")
 
 
 @require_GET

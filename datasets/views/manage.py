@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from console.access import get_writable
-from console.deletion import NotDeletable
+from console.deletion_pages import delete
 from console.htmx import HtmxHttpRequest
 from datasets import deletion, publishing
+from datasets.forms import SettingsForm
 from datasets.lineage import lineage_of
 from datasets.models import Dataset
 from datasets.views.common import go, tab_context, writable_version
-
-
-class SettingsForm(forms.ModelForm):
-    """Name and description of a dataset."""
-
-    class Meta:
-        model = Dataset
-        fields = ("name", "description")
-        widgets = {
-            "name": forms.TextInput(attrs={"autocomplete": "off"}),
-            "description": forms.Textarea(attrs={"rows": 3}),
-        }
-
-    def clean_name(self) -> str:
-        name: str = self.cleaned_data["name"]
-        others = Dataset.objects.filter(workspace=self.instance.workspace, name=name)
-        if others.exclude(pk=self.instance.pk).exists():
-            raise ValidationError(_("This workspace already has a dataset of that name."))
-        return name
-
-    def clean_description(self) -> str:
-        # Browsers send CR LF; each line end is one character to the person who wrote it.
-        return str(self.cleaned_data["description"]).replace("\r\n", "\n")
 
 
 @require_http_methods(["GET", "POST"])
@@ -71,12 +47,9 @@ def settings(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 def delete_dataset(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Deletes a dataset with all of its versions and leads to the list."""
     dataset = get_writable(Dataset.objects.select_related("workspace"), request.user, uid=uid)
-    try:
-        deletion.delete_dataset(dataset, request.user)
-    except NotDeletable as reason:
-        messages.error(request, str(reason))
+    success = _("%(dataset)s was deleted.") % {"dataset": dataset.name}
+    if not delete(request, deletion.delete_dataset, dataset, success):
         return redirect("datasets:settings", uid=uid)
-    messages.success(request, _("%(dataset)s was deleted.") % {"dataset": dataset.name})
     return redirect("datasets:list")
 
 
@@ -86,12 +59,9 @@ def delete_version(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """What goes with a version and what still needs it; POST deletes it and leads to its dataset."""
     version = writable_version(request, uid)
     if request.method == "POST":
-        try:
-            deletion.delete_version(version, request.user)
-        except NotDeletable as reason:
-            messages.error(request, str(reason))
+        success = _("%(version)s was deleted.") % {"version": version}
+        if not delete(request, deletion.delete_version, version, success):
             return redirect("datasets:delete_version", uid=uid)
-        messages.success(request, _("%(version)s was deleted.") % {"version": version})
         return redirect("datasets:detail", uid=version.dataset.uid)
     context = tab_context(request, version, "") | {"lineage": lineage_of(version, request.user)}
     return render(request, "datasets/delete_version.html", context)

@@ -13,10 +13,10 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
+from console.downloads import as_file
 from console.htmx import HtmxHttpRequest
 from datasets import publishing, repairs
 from datasets.forms_repairs import RepairForm
@@ -56,9 +56,7 @@ def problems_download(request: HtmxHttpRequest, uid: str, ending: str) -> Stream
         else (_json_lines(problems), "application/jsonl")
     )
     response = StreamingHttpResponse(parts, content_type=content_type)
-    name = f"{version.dataset.name}-{version.label}-problems.{ending}"
-    response["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
-    return response
+    return as_file(response, f"{version.dataset.name}-{version.label}-problems.{ending}")
 
 
 @require_http_methods(["GET", "POST"])

@@ -67,7 +67,8 @@ def test_a_count_says_what_each_length_cuts(waiting_count, words_are_tokens) -> 
     assert (waiting_count.figures["rows"], waiting_count.figures["refused"]) == (9, 1)
     # 52 tokens in nine rows; the refused row is taken to be as long as the others.
     assert waiting_count.total == round(52 * 10 / 9)
-    assert tokens.tokens_per_character(waiting_count.version, waiting_count.base_model) == pytest.approx(0.58)
+    version, base_model = waiting_count.version, waiting_count.base_model
+    assert tokens.tokens_per_character([version], base_model)[version] == pytest.approx(0.58)
 
 
 def test_a_large_version_is_judged_by_a_sample(waiting_count, words_are_tokens, monkeypatch) -> None:
@@ -123,7 +124,8 @@ def test_a_count_of_rows_that_changed_since_does_not_count(waiting_count, words_
     tokens.run_count(waiting_count.pk)
     waiting_count.version.content_hash = "other"
     assert tokens.count_of(waiting_count.version, waiting_count.base_model) is None
-    assert tokens.tokens_per_character(waiting_count.version, waiting_count.base_model) is None
+    version, base_model = waiting_count.version, waiting_count.base_model
+    assert tokens.tokens_per_character([version], base_model).get(version) is None
 
 
 def test_only_the_tokenizers_process_loads_the_training_libraries(waiting_count, words_are_tokens) -> None:
