@@ -50,13 +50,18 @@ def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
-def running(process: subprocess.Popen[bytes]) -> set[str]:
-    """Which of the programs in KILLED run at the moment."""
-    commands = []
+def commands(process: subprocess.Popen[bytes]) -> list[tuple[psutil.Process, str]]:
+    """Every program with the start of its command line; those that end while they are listed are left out."""
+    found = []
     for item in tree(process):
         with suppress(psutil.Error):
-            commands.append(" ".join(item.cmdline()[:4]))
-    return {name for name in KILLED if any(name in command for command in commands)}
+            found.append((item, " ".join(item.cmdline()[:4])))
+    return found
+
+
+def running(process: subprocess.Popen[bytes]) -> set[str]:
+    """Which of the programs in KILLED run at the moment."""
+    return {name for name in KILLED if any(name in command for _item, command in commands(process))}
 
 
 def answers(address: str) -> bool:
@@ -73,7 +78,7 @@ def test_it_starts_heals_and_leaves_nothing_behind(console):
     assert answers(address)
 
     for name in KILLED:
-        victim = next(item for item in tree(process) if name in " ".join(item.cmdline()[:4]))
+        victim = next(item for item, command in commands(process) if name in command)
         victim.kill()
     # Web workers that lost their master still answer for a moment: what was killed must be there again.
     wait_for(lambda: running(process) >= set(KILLED) and answers(address), 60)
