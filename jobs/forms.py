@@ -133,7 +133,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
             self.chosen_base.base_model_id if self.chosen_base else None,
         )
         self.offered: list[OfferedHyperparameter] = (
-            list(self.choice.offer.hyperparameters.defer("loaded")) if self.choice.offer else []
+            list(self.choice.offer.hyperparameters.all()) if self.choice.offer else []
         )
         self.raw = self._raw_hyperparameters()
         self.visible = visible_keys(self.offered, self.raw)

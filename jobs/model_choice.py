@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from django.utils.translation import gettext as _
 
 from catalog.models import BaseModel, ModelFamily, ModelType, Offer
+from catalog.offered import enabled_offers
 from jobs.training.trainers import TRAINERS
 
 T = TypeVar("T")
@@ -63,15 +64,6 @@ class ModelChoice:
     @property
     def methods(self) -> list[Offer]:
         return [offer for offer in self.offers if offer.base_model == self.base_model]
-
-
-def enabled_offers() -> list[Offer]:
-    """Everything that may be chosen, with base models and families, in one query."""
-    offers = Offer.objects.filter(enabled=True, base_model__enabled=True)
-    offers = offers.select_related("base_model__family")
-    offers = offers.defer("loaded", "base_model__loaded", "base_model__family__loaded")
-    order = ("base_model__family__order", "base_model__family_id", "base_model__order", "base_model_id")
-    return list(offers.order_by(*order, "order", "pk"))
 
 
 def choose(

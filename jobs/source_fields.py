@@ -81,11 +81,19 @@ class SourceFields(forms.Form):
 
     @cached_property
     def published(self) -> list[DatasetVersion]:
-        """The first of the usable versions: all there are in most workspaces."""
-        return list(self.usable_versions[:MOST_TEST_SETS])
+        """The first of the usable versions: all there are in most workspaces, where the list has read them."""
+        if self.source_query or self.has_more_sources:
+            return list(self.usable_versions[:MOST_TEST_SETS])
+        versions = [*self.chosen_versions, *self._found]
+        versions.sort(key=lambda version: (version.published_at, version.pk), reverse=True)
+        return sorted(versions, key=self._is_preset)
 
     def test_sets(self) -> list[tuple[str, str]]:
         """The choices of a test set. Read only where they are shown or checked."""
+        return self._test_sets
+
+    @cached_property
+    def _test_sets(self) -> list[tuple[str, str]]:
         tested = self.usable_version(self.typed.get("test_source", ""))
         versions = [tested] if tested and tested not in self.published else []
         options = [(version.uid, self.label_of(version)) for version in [*versions, *self.published]]
