@@ -13,7 +13,7 @@ from typing import Any
 from django import forms
 from django.forms.utils import flatatt
 from django.http import QueryDict
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -125,6 +125,24 @@ class CheckboxInput(_DrawnAtOnce, forms.CheckboxInput):
     pass
 
 
+class Select(forms.Select):
+    """Drawn without Django's templates too: one a list and one an option."""
+
+    def render(
+        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
+    ) -> SafeString:
+        widget = self.get_context(name, value, attrs)["widget"]
+        options = [option for _group, options, _index in widget["optgroups"] for option in options]
+        drawn = format_html_join(
+            "",
+            "<option{}>{}</option>",
+            ((flatatt({"value": str(item["value"])} | item["attrs"]), item["label"]) for item in options),
+        )
+        return format_html(
+            "<select{}>{}</select>", flatatt({"name": widget["name"]} | widget["attrs"]), drawn
+        )
+
+
 def _widget(item: OfferedHyperparameter) -> forms.Widget:
     kind = item.entry.kind
     if kind is Kind.BOOLEAN:
@@ -133,7 +151,7 @@ def _widget(item: OfferedHyperparameter) -> forms.Widget:
     if kind is Kind.MULTI_CHOICE:
         return forms.CheckboxSelectMultiple(choices=options)
     if item.choices is not None:
-        return forms.Select(choices=options)
+        return Select(choices=options)
     attrs = {"step": "1" if kind is Kind.INTEGER else "any"}
     if item.minimum is not None:
         attrs["min"] = format_number(item.minimum)

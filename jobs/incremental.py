@@ -26,6 +26,11 @@ MIX_DEFAULT = 10.0
 MIX_RANGE = (0.0, 100.0)
 # The newest ones are offered; an older one can still be named in an address or by the API.
 MOST_OFFERED = 100
+# What the list of bases reads of a run, which has many columns and large ones.
+_LISTED = (
+    *("uid", "version", "state", "method", "step", "created_at", "finished_at"),
+    *("job__name", "job__model_type", "base_model__name", "base_model__name_en"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def offered_bases(workspace: Workspace, model_type: str) -> list[Base]:
     """Runs of the workspace that have something to start from, those that may be chosen first, newest first."""
     saved = Exists(Checkpoint.objects.filter(run=OuterRef("pk")))
     runs = Run.objects.filter(Q(state=RunState.DONE) | saved, job__workspace=workspace)
-    runs = runs.filter(job__model_type=model_type).select_related("job", "base_model__family")
+    runs = runs.filter(job__model_type=model_type).select_related("job", "base_model").only(*_LISTED)
     runs = runs.prefetch_related("checkpoints").order_by("-created_at", "-pk")[:MOST_OFFERED]
     bases = [Base(run, obstacle(run)) for run in runs]
     return sorted(bases, key=lambda base: bool(base.obstacle))
