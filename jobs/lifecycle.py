@@ -28,7 +28,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from console.models import User
-from jobs import queueing
+from jobs import limits, queueing
 from jobs.models import ACTIVE_STATES, Publication, Run, RunState, TimelineEntry
 
 TRANSITIONS: dict[str, frozenset[str]] = {
@@ -73,7 +73,9 @@ def _move(run: Run, state: RunState) -> None:
     run.state = state
     run.preempt_requested_at = None
     if run.claimed_at is not None and state != RunState.RUNNING:
-        run.held_seconds += (timezone.now() - run.claimed_at).total_seconds()
+        now = timezone.now()
+        run.held_seconds += (now - run.claimed_at).total_seconds()
+        limits.charge(run.job.workspace_id, run.devices, run.claimed_at, now)
         run.claimed_at = None
     if state in (RunState.DONE, RunState.FAILED, RunState.STOPPED):
         run.finished_at = timezone.now()

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.core.validators import MaxLengthValidator, MinLengthValidator, RegexValidator
+from django.core.validators import MaxLengthValidator, MinLengthValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Upper
 from django.utils.translation import gettext_lazy as _
@@ -178,6 +178,14 @@ class Throughput(models.Model):
         return f"{self.pool} · {self.base_model} · {self.method}: {self.tokens_per_second:g}"
 
 
+class Priority(models.IntegerChoices):
+    """Who comes first among the runs that wait. High is given by owners of the workspace alone."""
+
+    HIGH = 1, _("High")
+    NORMAL = 0, _("Normal")
+    LOW = -1, _("Low")
+
+
 class Run(models.Model):
     """任务/运行: one training run of a job: configuration, state, progress, results."""
 
@@ -232,6 +240,7 @@ class Run(models.Model):
     )
     devices = models.PositiveIntegerField(_("devices"), default=1)
     idle = models.BooleanField(_("idle training"), default=False)
+    priority = models.SmallIntegerField(_("priority"), choices=Priority.choices, default=Priority.NORMAL)
     # What was estimated when it was submitted: {"tokens", "hours", "price", "currency"}.
     estimate = models.JSONField(_("estimate"), default=dict)
     # What a program wants to find again on it: {text: text}; nothing here reads it.
@@ -322,6 +331,11 @@ class Run(models.Model):
                 condition=models.Q(state="Done"),
             ),
             models.Index(fields=("base_model", "job"), name="runs_of_a_model"),
+            models.Index(
+                fields=("finished_at",),
+                name="ended_runs",
+                condition=models.Q(state__in=["Done", "Failed", "Stopped"]),
+            ),
         )
         verbose_name = _("run")
         verbose_name_plural = _("runs")
@@ -354,6 +368,65 @@ class Run(models.Model):
         if not self.total_steps:
             return 0
         return min(99, int(100 * self.step / self.total_steps))
+
+
+class Limits(models.Model):
+    """What a workspace may take, set by the operator; empty is without limit (jobs/limits.py, jobs/retention.py)."""
+
+    workspace = models.OneToOneField(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="limits"
+    )
+    running = models.PositiveIntegerField(
+        _("runs at the same time"),
+        null=True,
+        blank=True,
+        help_text=_("Further ones wait. Empty: as many as there are devices for."),
+    )
+    device_hours = models.PositiveIntegerField(
+        _("device hours a month"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "Of a calendar month in UTC. Once they are used up no further run starts until the next month; "
+            "runs that train already go on. Empty: unlimited."
+        ),
+    )
+    checkpoint_days = models.PositiveIntegerField(
+        _("days that checkpoints are kept"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("After the end of their run; its result is always kept. Empty: for ever."),
+    )
+
+    class Meta:
+        ordering = ("workspace__name", "pk")
+        verbose_name = _("limits of a workspace")
+        verbose_name_plural = _("limits of workspaces")
+
+    def __str__(self) -> str:
+        return str(self.workspace)
+
+
+class Usage(models.Model):
+    """For how long runs of a workspace held devices in a month; written when a hold ends (jobs/limits.py). It
+    outlives the runs: deleting them gives no hours back."""
+
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="usage"
+    )
+    # The first day of the month, UTC.
+    month = models.DateField(_("month"))
+    device_seconds = models.FloatField(_("seconds on devices"), default=0)
+
+    class Meta:
+        ordering = ("-month", "workspace")
+        constraints = (models.UniqueConstraint(fields=("workspace", "month"), name="usage_once_a_month"),)
+        verbose_name = _("use of devices")
+        verbose_name_plural = _("use of devices")
+
+    def __str__(self) -> str:
+        return f"{self.workspace} · {self.month:%Y-%m}"
 
 
 class RunSource(models.Model):

@@ -1,29 +1,41 @@
 """Which waiting run starts next, where, and why another one has to wait.
 
 A pool is the machines behind one Celery queue. A run holds as many of its devices as it asked for, from the
-claim until it ends or is released, and all runs together never more than the pool has slots. Normal runs start
-in the order of their submission, and a large one is not overtaken by small ones that would fit sooner. Idle
-runs (seed, 闲时训练) start only while no normal run waits, and make room for one that does.
+claim until it ends or is released, and all runs together never more than the pool has slots. The order is that
+of jobs/fairness.py, and nobody starts before the run whose turn it is, not even one that would fit sooner. Idle
+runs (seed, 闲时训练) start only while no normal run waits that may start, and make room for one that does. Runs
+of a workspace that is at one of its limits (jobs/limits.py) are passed over.
 
 A run without a pool belongs to the queue `training`, and to the pool of that queue if there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
 
 from django.db import transaction
-from django.db.models import Count, Min, Q, QuerySet, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, Min, Q, QuerySet, Sum, Value, Window
+from django.db.models.functions import Coalesce, RowNumber
 from django.utils import timezone
 
+from jobs import limits
+from jobs.fairness import Waiter, rank, turns
+from jobs.forecast import seconds_until_start
 from jobs.models import Pool, Run, RunState
 
 DEFAULT_QUEUE = "training"
-# Normal before idle, then by submission.
-ORDER = ("idle", "created_at", "pk")
+# Without a pool: how many runs a worker looks at that others are taking just then.
+UNPOOLED_TRIED = 100
+# What a forecast reads of a run, and of how many that wait.
+TIMED = (
+    *("job__workspace", "devices", "idle", "preempt_requested_at"),
+    *("eta_seconds", "estimate", "held_seconds", "claimed_at"),
+)
+FORECAST_RUNS = 500
 
 
 def queue_of(run: Run) -> str:
@@ -85,20 +97,49 @@ def waiting() -> dict[tuple[str, bool], tuple[int, datetime]]:
     return {(item["queue"], item["idle"]): (item["count"], item["since"]) for item in counted}
 
 
-def startable(pool: Pool) -> list[Run]:
+def _waiters(runs: QuerySet[Run], most: int | None = None) -> list[Waiter]:
+    """The waiting ones of `runs`; of each workspace and priority the first `most` (more cannot start)."""
+    waiting = runs.filter(state=RunState.WAITING).order_by()
+    if most is not None:
+        line = Window(
+            RowNumber(),
+            partition_by=[F("job__workspace"), F("idle"), F("priority")],
+            order_by=[F("created_at"), F("pk")],
+        )
+        waiting = waiting.annotate(number=line).filter(number__lte=most)
+    columns = ("pk", "job__workspace", "idle", "priority", "created_at", "devices")
+    return [Waiter(*values) for values in waiting.values_list(*columns)]
+
+
+def _held(runs: QuerySet[Run]) -> dict[int, int]:
+    """Devices that the running ones of `runs` hold, by workspace."""
+    running = runs.filter(state=RunState.RUNNING).order_by().values("job__workspace")
+    return dict(running.annotate(held=Sum("devices")).values_list("job__workspace", "held"))
+
+
+def _turns(waiters: list[Waiter], held: dict[int, int], lock: bool = False) -> Iterator[Waiter]:
+    """Those that may start, in their order; runs of workspaces that are at a limit are passed over."""
+    standings = limits.standings({waiter.workspace for waiter in waiters}, lock)
+    return turns(waiters, held, {key: standing.room for key, standing in standings.items()})
+
+
+def startable(pool: Pool, lock: bool = False) -> list[Waiter]:
     """The waiting runs that the free devices suffice for, in the order in which they start.
 
     It ends at the first that does not fit. Runs that ask for more than the pool has are passed over: they
-    would block it for ever.
+    would block it for ever. For `lock` see limits.standings.
     """
-    free = pool.slots - busy_devices(pool)
-    waiting = runs_of(pool).filter(state=RunState.WAITING, devices__lte=pool.slots).order_by(*ORDER)
+    runs = runs_of(pool)
+    held = _held(runs)
+    free = pool.slots - sum(held.values())
+    if free <= 0:
+        return []
     fitting = []
-    for run in waiting[: max(0, free)]:
-        free -= run.devices
+    for waiter in _turns(_waiters(runs.filter(devices__lte=pool.slots), free), held, lock):
+        free -= waiter.devices
         if free < 0:
             break
-        fitting.append(run)
+        fitting.append(waiter)
     return fitting
 
 
@@ -106,18 +147,21 @@ def take_next(served: Collection[str] | None) -> Run | None:
     """Locks the run that a worker on these queues is to start next; None if none may start.
 
     Call it in a transaction. The pools stay locked until its end, so that no two workers give the same device
-    away (without keeping anybody from submitting runs).
+    away (without keeping anybody from submitting runs); so do the limits of the workspaces, after the pools.
     """
     pools = Pool.objects.select_for_update(no_key=True).order_by("pk")
     if served is not None:
         pools = pools.filter(queue__in=served)
     locked = list(pools)
-    heads = [run for pool in locked for run in startable(pool)[:1]]
-    if head := min(heads, key=lambda run: (run.idle, run.created_at, run.pk), default=None):
+    heads = [waiter for pool in locked for waiter in startable(pool, lock=True)[:1]]
+    if head := min(heads, key=lambda item: (*rank(item), item.created_at, item.pk), default=None):
         return Run.objects.select_for_update(of=("self",)).filter(pk=head.pk, state=RunState.WAITING).first()
     if (served is None or DEFAULT_QUEUE in served) and all(pool.queue != DEFAULT_QUEUE for pool in locked):
-        unpooled = Run.objects.select_for_update(skip_locked=True, of=("self",))
-        return unpooled.filter(state=RunState.WAITING, pool=None).order_by(*ORDER).first()
+        unpooled = Run.objects.filter(pool=None)
+        free = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(state=RunState.WAITING)
+        order = _turns(_waiters(unpooled, UNPOOLED_TRIED), _held(unpooled), lock=True)
+        found = (free.filter(pk=waiter.pk).first() for waiter in islice(order, UNPOOLED_TRIED))
+        return next((run for run in found if run is not None), None)
     return None
 
 
@@ -126,7 +170,8 @@ def startable_count(queue: str) -> int:
     pool = Pool.objects.filter(queue=queue).first()
     if pool is not None:
         return len(startable(pool))
-    return Run.objects.filter(on_queues({queue}), state=RunState.WAITING).count()
+    runs = Run.objects.filter(on_queues({queue}))
+    return sum(1 for _waiter in _turns(_waiters(runs), _held(runs)))
 
 
 # --- Making room -----------------------------------------------------------------------------------------------
@@ -139,8 +184,8 @@ def make_room(pool_id: int) -> list[Run]:
     with transaction.atomic():
         pool = Pool.objects.select_for_update(no_key=True).get(pk=pool_id)
         runs = runs_of(pool)
-        waiting = runs.filter(state=RunState.WAITING, idle=False, devices__lte=pool.slots)
-        head = waiting.order_by(*ORDER).first()
+        waiters = _waiters(runs.filter(idle=False, devices__lte=pool.slots), 1)
+        head = next(_turns(waiters, _held(runs)), None)
         if head is None:
             return []
         needed = head.devices - (pool.slots - busy_devices(pool))
@@ -175,7 +220,10 @@ def make_room_everywhere() -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a waiting run stands (1 is next) and what the pool has; `pool` is None without any pool."""
+    """Where a waiting run stands (1 is next) and what the pool has; `pool` is None without any pool.
+
+    `limit` is why its workspace may start nothing now. `starts_at` is None where nobody knows.
+    """
 
     number: int
     pool: Pool | None
@@ -183,6 +231,8 @@ class Place:
     busy: int
     is_idle: bool
     makes_room: bool
+    limit: str
+    starts_at: datetime | None
 
     @property
     def ahead(self) -> int:
@@ -200,18 +250,58 @@ class Place:
 
 
 def place(run: Run) -> Place:
-    """Where a waiting run stands in its queue."""
+    """Where a waiting run stands in its queue, and when it will start."""
     pool = pool_of(run)
-    same_queue = Run.objects.filter(on_queues({pool.queue if pool else DEFAULT_QUEUE}))
-    before = Q(created_at__lt=run.created_at) | Q(created_at=run.created_at, pk__lt=run.pk)
-    ahead = Q(idle=False) | before if run.idle else Q(idle=False) & before
-    waiting = same_queue.filter(ahead, state=RunState.WAITING).exclude(pk=run.pk)
-    running = list(same_queue.filter(state=RunState.RUNNING).values_list("devices", "preempt_requested_at"))
+    runs = Run.objects.filter(on_queues({pool.queue if pool else DEFAULT_QUEUE}))
+    waiters = _waiters(runs)
+    running = list(runs.filter(state=RunState.RUNNING).order_by().only(*TIMED).select_related("job"))
+    held: dict[int, int] = defaultdict(int)
+    for other in running:
+        held[other.job.workspace_id] += other.devices
+    standings = limits.standings({waiter.workspace for waiter in waiters})
+    own = standings.get(run.job.workspace_id)
+    limit = own.reason if own else ""
+    # Its own limit is told apart from its place.
+    room = {key: standing.room for key, standing in standings.items() if key != run.job.workspace_id}
+    order = turns(waiters, held, room)
+    ahead = list(takewhile(lambda waiter: waiter.pk != run.pk, order))
+    own_ahead = sum(waiter.workspace == run.job.workspace_id for waiter in ahead)
+    # When its workspace has room again nobody can tell: runs of other pools count as well.
+    is_limited = own is not None and own.room is not None and own_ahead >= own.room
     return Place(
-        number=waiting.count() + 1,
+        number=len(ahead) + 1,
         pool=pool,
         devices=run.devices,
-        busy=sum(devices for devices, _asked in running),
+        busy=sum(held.values()),
         is_idle=run.idle,
-        makes_room=any(asked for _devices, asked in running),
+        makes_room=any(other.preempt_requested_at for other in running),
+        limit=limit,
+        starts_at=None if pool is None or is_limited else _starts_at(run, pool, running, ahead),
     )
+
+
+def _starts_at(run: Run, pool: Pool, running: list[Run], ahead: list[Waiter]) -> datetime | None:
+    """When its devices will be free, by what is known of the runs that hold them and that come before it."""
+    now = timezone.now()
+    # A normal run does not wait for idle ones: they make room.
+    busy = [
+        (other.devices, 0.0 if other.idle and not run.idle else seconds_left(other, now)) for other in running
+    ]
+    nearest = [waiter.pk for waiter in ahead[:FORECAST_RUNS]]
+    times = {other.pk: seconds_left(other, now) for other in Run.objects.filter(pk__in=nearest).only(*TIMED)}
+    before = [(waiter.devices, times.get(waiter.pk)) for waiter in ahead]
+    seconds = seconds_until_start(pool.slots, busy, before, run.devices)
+    return None if seconds is None else now + timedelta(seconds=seconds)
+
+
+def seconds_left(run: Run, now: datetime) -> float | None:
+    """How long a run still holds devices once it has them: what its trainer says, else what is left of the
+    estimate; None where it has none or has taken longer already."""
+    if run.eta_seconds is not None:
+        return run.eta_seconds
+    hours = run.estimate.get("hours")
+    if hours is None:
+        return None
+    held = run.held_seconds + ((now - run.claimed_at).total_seconds() if run.claimed_at else 0)
+    left = float(hours) * limits.HOUR - held
+    return left if left > 0 else None

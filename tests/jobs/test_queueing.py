@@ -187,7 +187,7 @@ def test_the_page_says_the_place_and_why_the_run_waits(make_run, pool, client_of
 
 def test_the_place_takes_few_queries(make_run, pool, django_assert_num_queries):
     runs = [make_run(pool=pool) for _number in range(20)]
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(4):
         queueing.place(runs[-1])
 
 
