@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.values import format_number
 from datasets.mixing import shares
+from jobs import limits
 from jobs.configuration import Configuration, training_rows
 from jobs.data_rules import RECOMMENDED_RATE, DataRules
 from jobs.estimate import Estimate, estimate, usual_tokens_per_character
@@ -68,6 +69,8 @@ class Summary:
     corpus: CorpusShare | None
     # None while the data make no sense.
     estimate: Estimate | None
+    # Why it would wait although devices are free; None if it would not.
+    waits_because: str | None
 
     @property
     def share(self) -> float:
@@ -118,6 +121,7 @@ def summarize(form: RunForm) -> Summary:
         missing=missing,
         corpus=_corpus_share(sensible, parts),
         estimate=cost,
+        waits_because=limits.notice(form.workspace),
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.urls import reverse
 
 from catalog.models import BaseModel, Model, ModelFamily, Offer
-from jobs.models import Job, Publication, Run, RunState
+from jobs.models import Job, Limits, Publication, Run, RunState
 from jobs.training.trainers import TRAINERS
 
 CREATE = reverse("jobs:create")
@@ -169,3 +169,9 @@ def test_it_requires_write_access(client_of, bob):
 def test_it_rejects_other_methods(client):
     assert client.put(CREATE).status_code == 405
     assert client.get(reverse("jobs:panel")).status_code == 405
+
+
+def test_summary_says_that_it_will_wait_for_the_limits(client, filled, workspace):
+    Limits.objects.create(workspace=workspace, device_hours=0)
+    page = client.post(reverse("jobs:panel"), filled, headers={"HX-Request": "true", "HX-Target": "summary"})
+    assert "will wait" in page.text and "0 of 0 device hours" in page.text
