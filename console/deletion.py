@@ -28,8 +28,11 @@ class NotDeletable(Exception):
     """Something else needs it; the text says what, for the user."""
 
 
-def record(workspace: Workspace, user: User, kind: str, uid: str, name: str, **fields: Any) -> Deletion:
-    """Writes down a deletion and has its files (`folders`, `run_directories`) removed once it is committed."""
+def record(
+    workspace: Workspace, user: User | None, kind: str, uid: str, name: str, **fields: Any
+) -> Deletion:
+    """Writes down a deletion and has its files (`folders`, `run_directories`) removed once it is committed. `user`
+    is None for what the console deletes by itself."""
     from console.tasks import remove_files as task
 
     deletion = Deletion.objects.create(
@@ -53,8 +56,8 @@ def remove_files(deletion_id: int) -> None:
     for folder in deletion.folders:
         _remove_folder(folder)
     for name in deletion.run_directories:
-        # Identifiers only: nothing outside the directory of runs can be meant.
-        if re.fullmatch(r"[a-z0-9-]+", name):
+        # Runs and their checkpoints only: nothing outside the directory of runs can be meant.
+        if re.fullmatch(r"[a-z0-9-]+(/checkpoints/checkpoint-[0-9]+)?", name):
             with suppress(FileNotFoundError):
                 shutil.rmtree(settings.RUNS_DIR / name)
     Deletion.objects.filter(pk=deletion_id).update(files_removed_at=timezone.now())

@@ -141,6 +141,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(hours=1),
         "options": {"expires": 3600},
     },
+    "delete-old-checkpoints": {
+        "task": "jobs.tasks.delete_old_checkpoints",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 3600},
+    },
     "resume-deletions": {
         "task": "console.tasks.resume_deletions",
         "schedule": timedelta(seconds=60),

@@ -11,9 +11,9 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from console.read_only import ReadOnlyAdmin
-from jobs import lifecycle, pool_admin  # noqa: F401 -- registers the pools
+from jobs import lifecycle, limits_admin, pool_admin, priorities  # noqa: F401 -- registers pools and limits
 from jobs.messages import failure_text, timeline_text
-from jobs.models import Job, Run, TimelineEntry
+from jobs.models import Job, Priority, Run, TimelineEntry
 
 
 class TimelineInline(admin.TabularInline):
@@ -64,11 +64,20 @@ class RunAdmin(ReadOnlyAdmin):
         "created_at",
         "page",
     )
-    list_filter = ("state", "pool", "idle", "method", "job__workspace", "base_model__family", "publication")
+    list_filter = (
+        "state",
+        "pool",
+        "idle",
+        "priority",
+        "method",
+        "job__workspace",
+        "base_model__family",
+        "publication",
+    )
     list_select_related = ("job__workspace", "base_model", "created_by")
     search_fields = ("uid", "job__name", "job__uid", "follower")
     date_hierarchy = "created_at"
-    actions = ("stop",)
+    actions = ("stop", "priority_high", "priority_normal", "priority_low")
     inlines = (TimelineInline,)
     fieldsets = (
         (None, {"fields": ("uid", "job", "version", "state", "progress", "failure_sentence", "page")}),
@@ -80,7 +89,7 @@ class RunAdmin(ReadOnlyAdmin):
             _("Resources"),
             {
                 "fields": (
-                    ("pool", "devices", "idle"),
+                    ("pool", "devices", "idle", "priority"),
                     "estimate",
                     "preempt_requested_at",
                     "claimed_at",
@@ -135,6 +144,27 @@ class RunAdmin(ReadOnlyAdmin):
                 others,
             )
             messages.info(request, text % {"count": others})
+
+    @admin.action(description=_("Give the selected waiting runs high priority"), permissions=["stop"])
+    def priority_high(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        self._prioritise(request, queryset, Priority.HIGH)
+
+    @admin.action(description=_("Give the selected waiting runs normal priority"), permissions=["stop"])
+    def priority_normal(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        self._prioritise(request, queryset, Priority.NORMAL)
+
+    @admin.action(description=_("Give the selected waiting runs low priority"), permissions=["stop"])
+    def priority_low(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        self._prioritise(request, queryset, Priority.LOW)
+
+    def _prioritise(self, request: HttpRequest, queryset: QuerySet[Run], priority: Priority) -> None:
+        changed = sum(priorities.change(run, priority, request.user) for run in queryset)  # type: ignore[arg-type]
+        text = ngettext(
+            "%(count)d waiting run has this priority now: %(name)s.",
+            "%(count)d waiting runs have this priority now: %(name)s.",
+            changed,
+        )
+        messages.info(request, text % {"count": changed, "name": priority.label})
 
     @admin.display(description=_("progress"))
     def progress(self, run: Run) -> str:

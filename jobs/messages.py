@@ -160,12 +160,16 @@ TIMELINE: Texts = {
     ),
     "restarted": _("The trainer was killed at step %(step)s and starts again from the last checkpoint"),
     "checkpoint": _("Checkpoint saved at step %(step)s"),
+    "priority_high": _("Given high priority"),
+    "priority_normal": _("Given normal priority"),
+    "priority_low": _("Given low priority"),
     "stop_requested": _("Asked to stop"),
     "stopped": _("Stopped"),
     "done": _("Training is done"),
     "failed": _("Failed"),
     "publish_requested": _("Publishing as %(model)s was asked for"),
     "published": _("Published as %(model)s V%(version)s"),
+    "checkpoints_deleted": _("Old checkpoints deleted: %(count)s, after %(days)s days"),
 }
 # Colours of the timeline's dots.
 _TONES = {

@@ -248,6 +248,12 @@ class Place:
         """Whether the devices that it needs are held by others."""
         return self.pool is not None and self.devices > self.pool.slots - self.busy
 
+    @property
+    def is_forecast(self) -> bool:
+        """Whether there is something to be said about its start beyond that its turn has come."""
+        waits = self.pool is not None and (self.ahead > 0 or self.is_blocked)
+        return bool(self.limit) or (waits and not self.asks_too_much)
+
 
 def place(run: Run) -> Place:
     """Where a waiting run stands in its queue, and when it will start."""

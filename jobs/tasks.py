@@ -11,7 +11,7 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from django.conf import settings
 
 from console.celery import app
-from jobs import announcing, follow, lifecycle, publishing, queueing, warm
+from jobs import announcing, follow, lifecycle, publishing, queueing, retention, warm
 
 logger = logging.getLogger(__name__)
 # The queues that this worker serves (its option -Q); empty in a process that is no worker.
@@ -55,6 +55,12 @@ def dispatch() -> None:
             queued = connection.default_channel.queue_declare(queue, passive=False).message_count
         for _message in range(wanted - queued):
             run_training.apply_async(queue=queue)
+
+
+@shared_task
+def delete_old_checkpoints() -> None:
+    """Deletes checkpoints that have been kept for as long as the operator wants (beat)."""
+    retention.delete_old_checkpoints()
 
 
 @worker_ready.connect

@@ -23,6 +23,7 @@ urlpatterns = [
     path("runs/<slug:uid>/log/", runs.run_log, name="log"),
     path("runs/<slug:uid>/samples/<str:name>", runs.run_sample, name="sample"),
     path("runs/<slug:uid>/stop/", runs.stop_run, name="stop"),
+    path("runs/<slug:uid>/priority/", runs.change_priority, name="priority"),
     path("runs/<slug:uid>/publish/", runs.publish_run, name="publish_run"),
     path("runs/<slug:uid>/delete/", deletion.delete_run, name="delete_run"),
     path("<slug:uid>/delete/", deletion.delete_job, name="delete_job"),

@@ -11,6 +11,7 @@ from catalog.models import ModelType
 from console.access import current_workspace, get_visible, may_write
 from console.htmx import HtmxHttpRequest, wants_fragment
 from datasets.models import DatasetVersion, VersionState
+from jobs import retention
 from jobs.curves import last_value
 from jobs.drafts import drafts_of
 from jobs.listing import JobQuery, families_in_use, job_page, owners
@@ -37,6 +38,7 @@ def job_list(request: HtmxHttpRequest) -> HttpResponse:
         return render(request, "jobs/_list_table.html", context)
     context |= {"states": RunState.choices, "types": ModelType.choices}
     context |= {"families": families_in_use(workspace), "owners": owners(workspace)}
+    context["going_soon"] = retention.going_soon(workspace)
     context["drafts"] = drafts_of(request.user, workspace)[:DRAFTS_SHOWN]
     return render(request, "jobs/list.html", context)
 

@@ -5,7 +5,15 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import QuerySet
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseRedirect,
+    JsonResponse,
+)
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -17,13 +25,13 @@ from django_htmx.http import HttpResponseStopPolling
 from catalog.models import Model
 from console.access import get_visible, get_writable, may_write
 from console.htmx import HtmxHttpRequest, wants_fragment
-from jobs import lifecycle, portable, publishing
+from jobs import lifecycle, portable, priorities, publishing, retention
 from jobs.curves import curves, metric_label, metric_table
 from jobs.estimate import comparison
 from jobs.launch import run_directory
 from jobs.log_tail import log_path, read_log
 from jobs.messages import failure_detail
-from jobs.models import Publication, Run, RunState
+from jobs.models import Priority, Publication, Run, RunState
 from jobs.presentation import (
     is_settled,
     latest_metrics,
@@ -96,7 +104,7 @@ def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     context = _live(run)
     context["can_write"] = may_write(request, run.job.workspace_id)
     if request.GET.get("state") != context["state_token"]:
-        context["with_state"] = True
+        context |= {"with_state": True, **_priority(request, run)}
     if request.GET.get("parts") != context["parts_token"]:
         context |= {"with_parts": True, **_beside(run)}
     response = render(request, "jobs/_run_live.html", context)
@@ -172,15 +180,40 @@ def stop_run(request: HtmxHttpRequest, uid: str) -> HttpResponseRedirect:
     return redirect("jobs:run", uid=run.uid)
 
 
+@require_POST
+@login_required
+def change_priority(request: HtmxHttpRequest, uid: str) -> HttpResponse:
+    """Lets a waiting run go sooner or later; high priority is for owners to give."""
+    run = get_writable(_runs(), request.user, WORKSPACE, uid=uid)
+    named = {str(item.value): item for item in Priority}
+    priority = named.get(request.POST.get("priority", ""))
+    if priority is None:
+        return HttpResponseBadRequest(_("This is no priority."), content_type="text/plain; charset=utf-8")
+    if priorities.change_as_member(run, priority, request.user):
+        messages.success(
+            request, _("%(run)s has this priority now: %(name)s.") % {"run": run, "name": priority.label}
+        )
+    else:
+        messages.info(request, _("The run waits no longer."))
+    return redirect("jobs:run", uid=run.uid)
+
+
 def _page(request: HtmxHttpRequest, run: Run) -> dict[str, Any]:
     """Context of the whole page."""
     return {
         **_live(run),
         **_beside(run),
+        **_priority(request, run),
         "can_write": may_write(request, run.job.workspace_id),
         "configuration_json": portable.to_text(run),
         "nav": "jobs",
     }
+
+
+def _priority(request: HtmxHttpRequest, run: Run) -> dict[str, Any]:
+    """Context of the form for the priority: what may be chosen, nothing where nothing can be changed."""
+    may_change = run.state == RunState.WAITING and may_write(request, run.job.workspace_id)
+    return {"priorities": priorities.choices(request.user, run.job.workspace_id) if may_change else []}
 
 
 def _live(run: Run) -> dict[str, Any]:
@@ -215,7 +248,11 @@ def _publishable_names(run: Run) -> list[str] | None:
 
 def _beside(run: Run) -> dict[str, Any]:
     """Context of what changes seldom: actions, checkpoints, timeline, publication."""
+    kept_until = retention.kept_until(run) if run.is_terminal else None
     return {
+        "checkpoints_until": kept_until,
+        "checkpoints_go_soon": retention.goes_soon(kept_until),
+        "expendable_count": len(retention.expendable(run)) if kept_until else 0,
         "checkpoints": run.checkpoints.order_by("-step"),
         "timeline": run.timeline.select_related("actor").order_by("-at", "-pk")[:TIMELINE_LENGTH],
         # The trainer says what it made of the configuration once it has seen the data.

@@ -1,0 +1,122 @@
+"""For how long checkpoints are kept: as many days after the end of their run as the operator set for the
+workspace (`Limits.checkpoint_days`), or for ever.
+
+What a run came to always stays: the result of one that is done, the newest checkpoint of any other. Nothing
+goes while a run that builds on it is active or a model is being published from it; it goes as soon as that is
+over.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from catalog.models.registry import ModelVersionState
+from console.deletion import record
+from console.models import Workspace
+from jobs.lifecycle import note
+from jobs.models import ACTIVE_STATES, TERMINAL_STATES, Checkpoint, Limits, Publication, Run, RunState
+
+logger = logging.getLogger(__name__)
+# How long before the day there is a warning.
+WARNING_TIME = timedelta(days=7)
+# Runs whose checkpoints one task deletes at most; the rest is for the next.
+AT_ONCE = 500
+
+
+def kept_until(run: Run) -> datetime | None:
+    """When the checkpoints of a run go; None where they are kept for ever or it is not known yet."""
+    days = (
+        Limits.objects.filter(workspace=run.job.workspace_id)
+        .values_list("checkpoint_days", flat=True)
+        .first()
+    )
+    return run.finished_at + timedelta(days=days) if days and run.finished_at else None
+
+
+def goes_soon(until: datetime | None) -> bool:
+    """Whether it is time to warn."""
+    return until is not None and until - timezone.now() <= WARNING_TIME
+
+
+def expendable(run: Run) -> list[Checkpoint]:
+    """The checkpoints of a run that is over that may go: those that are not its result. Newest first."""
+    saved = list(run.checkpoints.order_by("-step"))
+    return saved if run.state == RunState.DONE else saved[1:]
+
+
+def going_soon(workspace: Workspace) -> list[Run]:
+    """The runs of a workspace some of whose checkpoints go within the time of the warning, the next first."""
+    days = Limits.objects.filter(workspace=workspace).values_list("checkpoint_days", flat=True).first()
+    if not days:
+        return []
+    now = timezone.now()
+    ended = now - timedelta(days=days)
+    runs = _with_expendable(Run.objects.filter(job__workspace=workspace))
+    runs = runs.filter(finished_at__gt=ended, finished_at__lte=ended + WARNING_TIME)
+    return list(runs.select_related("job").order_by("finished_at", "pk")[:AT_ONCE])
+
+
+def delete_old_checkpoints() -> int:
+    """Deletes the checkpoints whose time is over; returns of how many runs."""
+    cleared = 0
+    policies = Limits.objects.filter(checkpoint_days__isnull=False).values_list(
+        "workspace", "checkpoint_days"
+    )
+    for workspace, days in policies:
+        ended = timezone.now() - timedelta(days=days or 0)
+        runs = _with_expendable(Run.objects.filter(job__workspace=workspace, finished_at__lte=ended))
+        keys = _unneeded(runs).order_by("finished_at").values_list("pk", flat=True)
+        cleared += sum(_clear(pk, days or 0) for pk in list(keys[:AT_ONCE]))
+    return cleared
+
+
+def _with_expendable(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """Those that are over and have saved more than their result."""
+    saved = Checkpoint.objects.filter(run=OuterRef("pk")).order_by().values("run")
+    several = saved.annotate(count=Count("pk")).filter(count__gt=1)
+    has_more = Q(Exists(several)) | Q(Exists(saved), state=RunState.DONE)
+    return runs.filter(has_more, state__in=TERMINAL_STATES)
+
+
+def _unneeded(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """Those that no active run builds on and no model is being published from."""
+    built = Run.objects.filter(base_run=OuterRef("pk"), state__in=ACTIVE_STATES)
+    is_publishing = Q(state=RunState.DONE, publication=Publication.PENDING) | Q(
+        model_version__state=ModelVersionState.CREATING, model_version__isnull=False
+    )
+    return runs.filter(~Exists(built)).exclude(is_publishing)
+
+
+def _clear(run_id: int, days: int) -> bool:
+    """Deletes what may go of one run, if nothing needs it by now."""
+    with transaction.atomic():
+        # Whoever submits a run that builds on it waits for this lock.
+        Run.objects.select_for_update(of=("self",)).filter(pk=run_id).first()
+        run = _unneeded(Run.objects.filter(pk=run_id)).select_related("job__workspace").first()
+        going = expendable(run) if run else []
+        if run is None or not going:
+            return False
+        steps = [checkpoint.step for checkpoint in going]
+        record(
+            run.job.workspace,
+            None,
+            "checkpoints",
+            run.uid,
+            str(run),
+            data={
+                "job": run.job.uid,
+                "steps": steps,
+                "bytes": sum(item.size for item in going),
+                "days": days,
+            },
+            run_directories=[f"{run.uid}/{checkpoint.path}" for checkpoint in going],
+        )
+        Checkpoint.objects.filter(pk__in=[checkpoint.pk for checkpoint in going]).delete()
+        note(run, "checkpoints_deleted", count=len(going), days=days)
+    logger.info("%d checkpoints of %s deleted after %d days", len(steps), run.uid, days)
+    return True
