@@ -154,7 +154,7 @@ def _picture(version: DatasetVersion, reference: str | bytes, picture: IO[bytes]
 
 def _sentence(kind: str, params: dict[str, Any], field: str = "") -> str:
     text = message(general(kind, params))
-    return f"{field}: {text}" if field else text
+    return _("%(field)s: %(problem)s") % {"field": field, "problem": text} if field else text
 
 
 # --- The problem goes ----------------------------------------------------------------------------------------
