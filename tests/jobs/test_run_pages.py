@@ -439,6 +439,7 @@ def test_every_timeline_entry_reads_as_a_sentence(make_run, alice):
         "taken_over": {"host": "gpu-02"},
         "published": {"model": "kefu", "version": 2},
         "publish_requested": {"model": "kefu"},
+        "checkpoints_deleted": {"count": 2, "days": 30},
     }
     for kind in messages.TIMELINE:
         entry = lifecycle.note(run, kind, **samples.get(kind, {"step": 7, "code": -9, "seconds": 1.5}))
