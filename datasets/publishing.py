@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -18,7 +17,7 @@ from console.models import User, Workspace
 from datasets.models import Dataset, DatasetVersion, SourceFile, VersionState
 from datasets.pictures import picture_names
 from datasets.problems import error_count
-from datasets.storage import seekable
+from datasets.storage import copy
 
 # States in which files may be uploaded; a version that is imported or published takes none.
 OPEN_STATES = (VersionState.EMPTY, VersionState.FAILED, VersionState.DRAFT)
@@ -79,9 +78,9 @@ def new_version_from(source: DatasetVersion, user: User) -> DatasetVersion:
     version = new_version(source.dataset, user)
     try:
         path = f"datasets/{version.uid}/{PurePosixPath(source.rows_path).name}"
-        path = _copy(source.rows_path, path)
+        path = copy(source.rows_path, path)
         for name in picture_names(source):
-            _copy(f"datasets/{source.uid}/images/{name}", f"datasets/{version.uid}/images/{name}")
+            copy(f"datasets/{source.uid}/images/{name}", f"datasets/{version.uid}/images/{name}")
     except FileNotFoundError as error:
         version.delete()
         raise NotAllowed(_("The rows are no longer in the storage.")) from error
@@ -97,12 +96,6 @@ def new_version_from(source: DatasetVersion, user: User) -> DatasetVersion:
     version.rows_path, version.started_from, version.state = path, source, VersionState.DRAFT
     version.save()
     return version
-
-
-def _copy(path: str, target: str) -> str:
-    """Copies a file within the storage; raises FileNotFoundError."""
-    with seekable(path) as file:
-        return default_storage.save(target, File(file))
 
 
 @transaction.atomic

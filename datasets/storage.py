@@ -8,11 +8,16 @@ asked for the pieces that somebody wants to see.
 from __future__ import annotations
 
 import io
+import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import IO, Any, cast
 
+from django.core.files import File
 from django.core.files.storage import default_storage
 
 CHUNK_BYTES = 256 * 1024
@@ -52,6 +57,35 @@ def in_parts(path: str) -> Iterator[IO[bytes]]:
     """Opens a file of which only some parts are wanted; raises FileNotFoundError."""
     with default_storage.open(path, "rb") as file:
         yield cast(IO[bytes], _Parts(cast(Any, file).obj) if _is_s3(file) else file.file)
+
+
+def copy(path: str, target: str) -> str:
+    """Copies a file within the storage and returns its path there; raises FileNotFoundError.
+
+    Nothing that is large passes through this process: stored files are replaced and removed but never written to,
+    so that on a disk a second name is enough, and an object storage copies by itself.
+    """
+    with default_storage.open(path, "rb") as file:
+        if _is_s3(file):
+            # Finds out first whether the object is there; objects over 8 MB are copied in parts.
+            source = cast(Any, file).obj
+            key = f"{source.key.removesuffix(path)}{target}"
+            source.Bucket().copy({"Bucket": source.bucket_name, "Key": source.key}, key)
+            return target
+        return default_storage.save(target, _Linked(cast(IO[bytes], file.file)))
+
+
+class _Linked(File):  # type: ignore[type-arg]
+    """A file on a disk, of which the storage takes a second name instead of its content where the disk has them."""
+
+    def temporary_file_path(self) -> str:
+        original = Path(str(self.name))
+        second = original.with_name(f"{original.name}.{secrets.token_hex(4)}.copy")
+        try:
+            os.link(original, second)
+        except OSError:
+            shutil.copyfile(original, second)
+        return str(second)
 
 
 class _Parts(io.RawIOBase):

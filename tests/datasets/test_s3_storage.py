@@ -9,6 +9,7 @@ from datasets.imports import run_import
 from datasets.models import VersionState
 from datasets.pictures import copy_pictures, open_picture
 from datasets.rows import iter_rows, page_of_rows
+from datasets.storage import copy
 from tests.datasets.making import picture, zip_of
 
 GOOD = '[{"prompt": "你好", "response": "Hi!"}]'
@@ -86,3 +87,16 @@ def test_pictures_live_in_the_bucket(s3_storage, imported, client_of, alice, tmp
     assert client_of(alice).get(reverse("datasets:thumbnail", args=[version.uid, name])).status_code == 200
     with pytest.raises(FileNotFoundError):
         open_picture(version, "0000000000000000.png")
+
+
+def test_a_bucket_copies_by_itself(s3_storage) -> None:
+    from django.core.files.base import ContentFile
+    from django.core.files.storage import default_storage
+
+    path = default_storage.save("datasets/one/rows-1.parquet", ContentFile(b"rows"))
+    made = copy(path, "datasets/two/rows-1.parquet")
+    default_storage.delete(path)
+    with default_storage.open(made) as file:
+        assert (made, file.read()) == ("datasets/two/rows-1.parquet", b"rows")
+    with pytest.raises(FileNotFoundError):
+        copy(path, "datasets/three/rows-1.parquet")
