@@ -184,12 +184,14 @@ def make_room(pool_id: int) -> list[Run]:
     with transaction.atomic():
         pool = Pool.objects.select_for_update(no_key=True).get(pk=pool_id)
         runs = runs_of(pool)
+        idle = list(runs.filter(state=RunState.RUNNING, idle=True).order_by("-claimed_at", "-pk"))
+        if not idle:
+            return []
         waiters = _waiters(runs.filter(idle=False, devices__lte=pool.slots), 1)
         head = next(_turns(waiters, _held(runs)), None)
         if head is None:
             return []
         needed = head.devices - (pool.slots - busy_devices(pool))
-        idle = runs.filter(state=RunState.RUNNING, idle=True).order_by("-claimed_at", "-pk")
         asked = [run for run in idle if run.preempt_requested_at or run.stop_requested_at]
         needed -= sum(run.devices for run in asked)
         chosen: list[Run] = []

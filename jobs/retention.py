@@ -58,7 +58,8 @@ def going_soon(workspace: Workspace) -> list[Run]:
     ended = now - timedelta(days=days)
     runs = _with_expendable(Run.objects.filter(job__workspace=workspace))
     runs = runs.filter(finished_at__gt=ended, finished_at__lte=ended + WARNING_TIME)
-    return list(runs.select_related("job").order_by("finished_at", "pk")[:AT_ONCE])
+    runs = runs.select_related("job").only("uid", "version", "job__name")
+    return list(runs.order_by("finished_at", "pk")[:AT_ONCE])
 
 
 def delete_old_checkpoints() -> int:
