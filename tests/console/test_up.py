@@ -81,7 +81,7 @@ def test_it_starts_heals_and_leaves_nothing_behind(console):
         victim = next(item for item, command in commands(process) if name in command)
         victim.kill()
     # Web workers that lost their master still answer for a moment: what was killed must be there again.
-    wait_for(lambda: running(process) >= set(KILLED) and answers(address), 60)
+    wait_for(lambda: running(process) >= set(KILLED) and answers(address), 150)
 
     everything = tree(process)
     assert len(everything) > 6
