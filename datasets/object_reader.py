@@ -93,6 +93,10 @@ class ObjectReader(RawIOBase):
                     raise ObjectChanged(self.key) from error
                 raise
         self._body = answer["Body"]
+        # Some servers, such as rclone's, pass over the condition and give whatever is there now.
+        if answer.get("ETag", self.etag).strip('"') != self.etag.strip('"'):
+            self._close_body()
+            raise ObjectChanged(self.key)
 
     def _close_body(self) -> None:
         if self._body is not None:

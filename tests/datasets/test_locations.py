@@ -14,7 +14,7 @@ from datasets.deletion import delete_version
 from datasets.imports import run_import
 from datasets.locations import DataChanged
 from datasets.models import Connection, DatasetVersion, Location, RowType, TokenCount, VersionState
-from datasets.object_reader import ObjectReader
+from datasets.object_reader import ObjectChanged, ObjectReader
 from datasets.rows import iter_rows, page_of_rows
 from tests.datasets.buckets import BUCKET, admin, connect, fill, s3_server
 
@@ -306,3 +306,16 @@ def test_a_count_of_tokens_says_what_became_of_the_data(address, count, client_o
     assert task.problem == ("data_changed" if change == "changed" else "rows_unreachable")
     page = client_of(alice).get(reverse("datasets:statistics", args=[version.uid]) + "?model=Tiny-1").text
     assert ("have changed in the bucket" if change == "changed" else "did not give the rows") in page
+
+
+def test_a_server_that_passes_over_the_condition_is_no_way_to_other_data(address, connection) -> None:
+    """rclone's S3 server ignores If-Match."""
+    fill(address, passed_over__jsonl="new")
+    reader = ObjectReader(connection, BUCKET, "passed_over.jsonl", '"0"', 3)
+    reader.client.meta.events.register("before-call.s3.GetObject", _without_condition)
+    with pytest.raises(ObjectChanged):
+        reader.read()
+
+
+def _without_condition(params: dict, **_more: object) -> None:
+    params["headers"].pop("If-Match")
