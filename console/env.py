@@ -100,7 +100,10 @@ def storage(name: str, default: str) -> dict[str, Any]:
             "OPTIONS": {"location": unquote(url.path)},
         }
     if url.scheme == "s3":
+        from botocore.config import Config  # not needed where files lie on a disk
+
         options = dict(parse_qsl(url.query))
+        addressing = "path" if options.get("path_style", "").lower() in TRUE else "auto"
         return {
             "BACKEND": "storages.backends.s3.S3Storage",
             "OPTIONS": {
@@ -108,8 +111,13 @@ def storage(name: str, default: str) -> dict[str, Any]:
                 "location": unquote(url.path.strip("/")),
                 "endpoint_url": options.get("endpoint"),
                 "region_name": options.get("region"),
-                "addressing_style": "path" if options.get("path_style", "").lower() in TRUE else "auto",
-                "signature_version": "s3v4",
+                "client_config": Config(
+                    signature_version="s3v4",
+                    s3={"addressing_style": addressing},
+                    # Others than AWS do not know its newer checksums.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
                 "access_key": text("AWS_ACCESS_KEY_ID") or None,
                 "secret_key": text("AWS_SECRET_ACCESS_KEY") or None,
                 "file_overwrite": True,

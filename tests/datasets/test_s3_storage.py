@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from django.urls import reverse
 
+from console import env
 from datasets.imports import run_import
 from datasets.models import VersionState
 from datasets.pictures import copy_pictures, open_picture
@@ -34,16 +35,11 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3_storage(endpoint: str, settings) -> None:
-    settings.STORAGES = settings.STORAGES | {
-        "default": {
-            "BACKEND": "storages.backends.s3.S3Storage",
-            "OPTIONS": {
-                "bucket_name": "data", "location": "prefix", "endpoint_url": endpoint, "access_key": "x",
-                "secret_key": "x", "region_name": "us-east-1", "addressing_style": "path", "file_overwrite": True,
-            },
-        }
-    }  # fmt: skip
+def s3_storage(endpoint: str, settings, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    place = f"s3://data/prefix?endpoint={endpoint}&region=us-east-1&path_style=1"
+    settings.STORAGES = settings.STORAGES | {"default": env.storage("STORE", place)}
 
 
 def test_a_version_lives_in_a_bucket(s3_storage, waiting) -> None:
