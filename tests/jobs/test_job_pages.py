@@ -143,7 +143,7 @@ def test_the_list_takes_the_same_queries_for_one_job_as_for_many(
     client = client_of(alice)
     for number in range(PAGE_SIZE + 1):
         make_job(f"job {number}", RunState.DONE, RunState.RUNNING)
-    # session, user, memberships; jobs with their creators, newest runs with base models, numbers of runs; policy, drafts
+    # session, user, memberships; jobs with creators, newest runs with base models, numbers of runs; policy, drafts
     with django_assert_num_queries(10):
         client.get(LIST)
 
