@@ -1,7 +1,7 @@
 """Everything that may be chosen, kept in memory: the wizard asks for it with every swap, and it changes once in weeks.
 
 What is kept belongs to a revision, a number in PostgreSQL that a trigger moves with every change of the catalogue
-(migration 0003). One small query asks for it; four larger ones, and the objects they fill, are saved.
+(migration 0003). One small query asks for it; two larger ones, and the objects they fill, are saved.
 """
 
 from __future__ import annotations

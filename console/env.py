@@ -3,12 +3,17 @@
 Every variable NAME may also come from a file named by NAME_FILE, as container secrets do.
 """
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from botocore.config import Config
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
@@ -100,8 +105,6 @@ def storage(name: str, default: str) -> dict[str, Any]:
             "OPTIONS": {"location": unquote(url.path)},
         }
     if url.scheme == "s3":
-        from botocore.config import Config  # not needed where files lie on a disk
-
         options = dict(parse_qsl(url.query))
         addressing = "path" if options.get("path_style", "").lower() in TRUE else "auto"
         return {
@@ -111,13 +114,7 @@ def storage(name: str, default: str) -> dict[str, Any]:
                 "location": unquote(url.path.strip("/")),
                 "endpoint_url": options.get("endpoint"),
                 "region_name": options.get("region"),
-                "client_config": Config(
-                    signature_version="s3v4",
-                    s3={"addressing_style": addressing},
-                    # Others than AWS do not know its newer checksums.
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                ),
+                "client_config": s3_config(addressing),
                 "access_key": text("AWS_ACCESS_KEY_ID") or None,
                 "secret_key": text("AWS_SECRET_ACCESS_KEY") or None,
                 "file_overwrite": True,
@@ -127,3 +124,17 @@ def storage(name: str, default: str) -> dict[str, Any]:
             },
         }
     raise ImproperlyConfigured(f"{name} must be file:///directory or s3://bucket/prefix, not {value!r}")
+
+
+def s3_config(addressing: str, **options: Any) -> Config:
+    """How boto3 speaks to any S3 service, AWS or not. `addressing` is path, virtual or auto."""
+    from botocore.config import Config  # takes long to load, and is not needed where files lie on a disk
+
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": addressing},
+        # Others than AWS do not know its newer checksums.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        **options,
+    )

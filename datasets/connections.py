@@ -11,7 +11,6 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -26,6 +25,7 @@ from cryptography.fernet import InvalidToken
 from django.utils.translation import gettext as _
 from urllib3.exceptions import HTTPError
 
+from console.env import s3_config
 from console.secrets import CONNECTIONS, decrypt, encrypt
 from datasets.endpoints import EndpointRefused, InnerAddress, check_endpoint, guard
 from datasets.models import Connection
@@ -112,15 +112,11 @@ def client_of(connection: Connection, *, is_waited_for: bool = False) -> Any:
             region_name=connection.region or DEFAULT_REGION,
             aws_access_key_id=connection.access_key,
             aws_secret_access_key=secret,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": connection.addressing},
+            config=s3_config(
+                connection.addressing,
                 connect_timeout=4 if is_waited_for else 10,
                 read_timeout=10 if is_waited_for else 60,
                 retries={"mode": "standard", "total_max_attempts": 2 if is_waited_for else 5},
-                # Others than AWS do not know its newer checksums.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
             ),
         )
     except (ValueError, BotoCoreError) as error:

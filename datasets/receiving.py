@@ -23,7 +23,6 @@ from typing import IO
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.files import File
 from django.db import transaction
 from django.db.models import F, Sum
 from django.template.defaultfilters import filesizeformat
@@ -35,6 +34,7 @@ from console.models import User
 from datasets import publishing
 from datasets.models import DatasetVersion, Upload
 from datasets.publishing import NotAllowed
+from datasets.storage import Linked
 from datasets.uploads import MAX_FILES, import_files, refusal
 
 # The browser sends less at a time: as much as passes in a few seconds.
@@ -202,23 +202,6 @@ def _append(upload: Upload, offset: int, piece: Path, length: int) -> int:
     return current.received
 
 
-class _Arrived(File):
-    """A file that has arrived. A storage on the same disk takes it over by a name instead of copying it."""
-
-    def __init__(self, upload: Upload) -> None:
-        self.path = path_of(upload)
-        super().__init__(self.path.open("rb"), name=upload.name)
-
-    def temporary_file_path(self) -> str:
-        """A second name of the file, for the storage to move: should it fail, the first one is still there."""
-        second = self.path.with_suffix(f".{secrets.token_hex(4)}.piece")
-        try:
-            os.link(self.path, second)
-        except OSError:
-            shutil.copyfile(self.path, second)
-        return str(second)
-
-
 @transaction.atomic
 def import_arrived(version: DatasetVersion, user: User, format_key: str = "") -> None:
     """Starts the import of all files that a person has sent for a version; raises NotAllowed."""
@@ -239,7 +222,7 @@ def import_arrived(version: DatasetVersion, user: User, format_key: str = "") ->
             )
             % {"count": len(missing), "names": ", ".join(upload.name for upload in missing[:5])}
         )
-    files = [_Arrived(upload) for upload in uploads]
+    files = [Linked(path_of(upload).open("rb"), upload.name) for upload in uploads]
     try:
         with _room():
             import_files(version, files, format_key)

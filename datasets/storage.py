@@ -72,14 +72,15 @@ def copy(path: str, target: str) -> str:
             key = f"{source.key.removesuffix(path)}{target}"
             source.Bucket().copy({"Bucket": source.bucket_name, "Key": source.key}, key)
             return target
-        return default_storage.save(target, _Linked(cast(IO[bytes], file.file)))
+        return default_storage.save(target, Linked(cast(IO[bytes], file.file)))
 
 
-class _Linked(File):  # type: ignore[type-arg]
-    """A file on a disk, of which the storage takes a second name instead of its content where the disk has them."""
+class Linked(File):  # type: ignore[type-arg]
+    """A file on a disk. A storage on the same disk takes it over by a name instead of copying it."""
 
     def temporary_file_path(self) -> str:
-        original = Path(str(self.name))
+        """A second name of the file, for the storage to move: should it fail, the first one is still there."""
+        original = Path(cast(IO[bytes], self.file).name)
         second = original.with_name(f"{original.name}.{secrets.token_hex(4)}.copy")
         try:
             os.link(original, second)

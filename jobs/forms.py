@@ -231,7 +231,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
             self.fields[f"rate-{version.uid}"] = forms.CharField(label=label, required=False)
         low, high = map(format_number, self.rules.split_range)
         self.fields["split_ratio"].widget.attrs |= {"min": low, "max": high}
-        cast(forms.ChoiceField, self.fields["test_source"]).choices = self.test_sets
+        cast(forms.ChoiceField, self.fields["test_source"]).choices = lambda: self.test_sets
         if self.job:
             del self.fields["name"], self.fields["type"], self.fields["description"]
         # As they stand on the page: in this order errors are listed over it.

@@ -55,9 +55,13 @@ class Standing:
     next_month: datetime
 
     @property
+    def has_used_its_hours(self) -> bool:
+        return self.most_hours is not None and self.hours >= self.most_hours
+
+    @property
     def room(self) -> int | None:
         """How many further runs may start now; None for any number."""
-        if self.most_hours is not None and self.hours >= self.most_hours:
+        if self.has_used_its_hours:
             return 0
         return None if self.most_running is None else max(0, self.most_running - self.running)
 
@@ -66,7 +70,7 @@ class Standing:
         """Why no run of the workspace may start now; empty if one may."""
         if self.room != 0:
             return ""
-        if self.most_hours is not None and self.hours >= self.most_hours:
+        if self.has_used_its_hours:
             # Hours beyond the limit were begun before it was reached.
             return _(
                 "%(used)d of %(limit)d device hours of this workspace are used this month; the next month "

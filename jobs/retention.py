@@ -28,13 +28,15 @@ WARNING_TIME = timedelta(days=7)
 AT_ONCE = 500
 
 
+def _days_of(workspace_id: int) -> int | None:
+    """For how many days after the end of their run; None for ever."""
+    limits = Limits.objects.filter(workspace=workspace_id)
+    return limits.values_list("checkpoint_days", flat=True).first()
+
+
 def kept_until(run: Run) -> datetime | None:
     """When the checkpoints of a run go; None where they are kept for ever or it is not known yet."""
-    days = (
-        Limits.objects.filter(workspace=run.job.workspace_id)
-        .values_list("checkpoint_days", flat=True)
-        .first()
-    )
+    days = _days_of(run.job.workspace_id)
     return run.finished_at + timedelta(days=days) if days and run.finished_at else None
 
 
@@ -51,7 +53,7 @@ def expendable(run: Run) -> list[Checkpoint]:
 
 def going_soon(workspace: Workspace) -> list[Run]:
     """The runs of a workspace some of whose checkpoints go within the time of the warning, the next first."""
-    days = Limits.objects.filter(workspace=workspace).values_list("checkpoint_days", flat=True).first()
+    days = _days_of(workspace.pk)
     if not days:
         return []
     now = timezone.now()

@@ -95,12 +95,9 @@ class SourceFields(forms.Form):
             return list(self.usable_versions[:MOST_TEST_SETS])
         return self._ordered([*self.chosen_versions, *self._found])
 
+    @cached_property
     def test_sets(self) -> list[tuple[str, str]]:
         """The choices of a test set. Read only where they are shown or checked."""
-        return self._test_sets
-
-    @cached_property
-    def _test_sets(self) -> list[tuple[str, str]]:
         tested = self.usable_version(self.typed.get("test_source", ""))
         versions = [tested] if tested and tested not in self.published else []
         options = [(version.uid, self.label_of(version)) for version in [*versions, *self.published]]
