@@ -57,24 +57,19 @@ class BaichuanAlibiModel(LlamaModel):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        past_key_values: Any = None,
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
+        # transformers 5.24 calls `cache` what was `past_key_values`; the file meets both, here and elsewhere.
+        cache = kwargs.get("cache", kwargs.get("past_key_values"))
         mask = create_causal_mask(
-            config=self.config,
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            position_ids=position_ids,
-            allow_is_causal_skip=False,
+            self.config, inputs_embeds, attention_mask, cache, position_ids, allow_is_causal_skip=False
         )
         return super().forward(
-            attention_mask=self._with_slopes(mask, inputs_embeds, past_key_values),
+            attention_mask=self._with_slopes(mask, inputs_embeds, cache),
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             **kwargs,
         )

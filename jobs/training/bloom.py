@@ -18,16 +18,12 @@ class PackedBloomModel(BloomModel):
         if position_ids is None:
             position_ids = self.packed_positions
         self.packed_positions = None
-        alone = kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None
+        alone = all(kwargs.get(name) is None for name in ("attention_mask", "cache", "past_key_values"))
         if position_ids is not None and alone:
             embeds = kwargs.get("inputs_embeds")
-            kwargs["attention_mask"] = create_causal_mask(
-                config=self.config,
-                inputs_embeds=self.word_embeddings(input_ids) if embeds is None else embeds,
-                attention_mask=None,
-                past_key_values=None,
-                position_ids=position_ids,
-            )
+            embeds = self.word_embeddings(input_ids) if embeds is None else embeds
+            # No mask of its own and no cache, whose name differs between the versions of transformers.
+            kwargs["attention_mask"] = create_causal_mask(self.config, embeds, None, None, position_ids)
         return super().forward(input_ids, **kwargs)
 
     def build_alibi_tensor(self, attention_mask: Any, num_heads: int, dtype: Any) -> Any:
