@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog import registry_views
+from catalog import push_views, registry_views
 
 app_name = "models"
 urlpatterns = [
@@ -11,6 +11,7 @@ urlpatterns = [
     path("<str:uid>/delete/", registry_views.delete_model, name="delete"),
     path("versions/<str:uid>/", registry_views.version_detail, name="version"),
     path("versions/<str:uid>/archive/", registry_views.version_archive, name="archive"),
+    path("versions/<str:uid>/pushes/", push_views.pushes, name="pushes"),
     path("versions/<str:uid>/delete/", registry_views.delete_version, name="delete_version"),
     path("versions/<str:uid>/files/<path:name>", registry_views.version_file, name="file"),
 ]

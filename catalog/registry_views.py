@@ -16,6 +16,7 @@ from catalog import deletion
 from catalog.archive import archive, folder_name
 from catalog.models import Model, ModelType, ModelVersion
 from catalog.models.registry import ModelVersionState
+from catalog.push_views import pushes_context
 from console.access import current_workspace, get_visible, get_writable, may_write
 from console.deletion_pages import delete
 from console.downloads import as_file
@@ -91,7 +92,7 @@ def version_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
         "may_write": may_write(request, version.model.workspace_id),
         "nav": "models",
     }
-    return render(request, "models/version.html", context)
+    return render(request, "models/version.html", context | pushes_context(version))
 
 
 @require_GET

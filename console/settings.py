@@ -136,6 +136,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=15),
         "options": {"expires": 15},
     },
+    "resume-pushes": {
+        "task": "catalog.tasks.resume_pushes",
+        "schedule": timedelta(seconds=30),
+        "options": {"expires": 30},
+    },
     "discard-old-uploads": {
         "task": "datasets.tasks.discard_old_uploads",
         "schedule": timedelta(hours=1),

@@ -34,6 +34,7 @@ PAGE_OBJECTS = 100
 _sessions = threading.local()
 # AWS's own, where no region is given.
 DEFAULT_REGION = "us-east-1"
+WRITING = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,9 @@ def _said(connection: Connection, bucket: str, error: ClientError) -> Connection
         case "RequestTimeTooSkewed" | "RequestExpired":
             text = _("The clock of this console and that of the server differ too much. Tell an operator.")
             return ConnectionFailed(text, "", code)
+        case "AccessDenied" | "AllAccessDisabled" | "403" if error.operation_name in WRITING:
+            text = _("This access key may not write into the bucket %(bucket)s.")
+            return ConnectionFailed(text % params, "access_key", code)
         case "AccessDenied" | "AllAccessDisabled" | "403":
             field = "access_key" if connection.bucket else "bucket"
             text = (

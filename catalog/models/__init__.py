@@ -1,6 +1,7 @@
 """What is offered (offers.py) and what training made of it (registry.py)."""
 
 from catalog.models.offers import BaseModel, ModelFamily, ModelType, Offer, OfferedHyperparameter, WeightsKind
+from catalog.models.pushes import Push
 from catalog.models.registry import Model, ModelVersion
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "ModelVersion",
     "Offer",
     "OfferedHyperparameter",
+    "Push",
     "WeightsKind",
 ]
