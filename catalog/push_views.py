@@ -41,9 +41,8 @@ class PushForm(forms.Form):
     )
 
     def __init__(self, *args: Any, version: ModelVersion, **kwargs: Any) -> None:
-        super().__init__(
-            *args, auto_id="push_%s", initial={"folder": pushing.default_folder(version)}, **kwargs
-        )
+        kwargs |= {"auto_id": "push_%s", "initial": {"folder": pushing.default_folder(version)}}
+        super().__init__(*args, **kwargs)
         field = self.fields["connection"]
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = Connection.objects.filter(workspace=version.model.workspace_id)
