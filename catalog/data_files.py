@@ -14,6 +14,7 @@ import msgspec
 
 from catalog.hyperparameters import HYPERPARAMETERS
 from catalog.methods import METHODS
+from jobs.training.trainers import SFT, method_of
 
 DIRECTORY = Path(__file__).parent / "data"
 
@@ -62,11 +63,14 @@ class Profile(Layer, kw_only=True, forbid_unknown_fields=True):
 
 
 class Version(Layer, kw_only=True, forbid_unknown_fields=True):
-    """One base model in its family's file. `methods` are the keys of the methods that it is offered with."""
+    """One base model in its family's file. `methods` are the keys of the methods that it is offered with, and `modes`
+    what it learns from; the seed's tables are those of SFT.
+    """
 
     name: str
     profile: str
     methods: list[str]
+    modes: tuple[str, ...] = (SFT,)
     architecture: str
     runs_on: str
     context_length: int | None = None
@@ -135,8 +139,13 @@ def offer_rows(version: Version, profiles: dict[str, Profile]) -> list[OfferRow]
             _text(layers, method),
             [_row(version, method, key, layers) for key in _keys(layers, method)],
         )
-        for method in version.methods
+        for method in methods_of(version)
     ]
+
+
+def methods_of(version: Version) -> list[str]:
+    """The methods of a version, mode by mode."""
+    return [method_of(mode, scale) for mode in version.modes for scale in version.methods]
 
 
 def _read(path: Path, shape: Any) -> Any:
@@ -166,7 +175,7 @@ def _check_names(version: Version, layer: Layer) -> None:
     silently."""
     figures = [layer.figures, *layer.figures_for.values()]
     keys = {key for named in (*layer.keys.values(), *figures, layer.without) for key in named}
-    methods = {*layer.keys, *layer.figures_for, *version.methods}
+    methods = {*layer.keys, *layer.figures_for, *methods_of(version)}
     unknown = (keys - set(HYPERPARAMETERS)) | (methods - set(METHODS))
     unknown |= set(layer.texts) - set(HYPERPARAMETERS) - set(METHODS)
     if unknown:

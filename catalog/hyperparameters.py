@@ -70,6 +70,7 @@ GROUPS = {
     group.key: group
     for group in (
         Group("basic", "基础", "Basics"),
+        Group("preferences", "偏好学习", "Learning from preferences"),
         Group("lora", "LoRA", "LoRA"),
         Group("optimisation", "优化", "Optimisation"),
         Group("schedule", "学习率计划", "Learning rate schedule"),
@@ -94,6 +95,12 @@ _PACKING = (
     Choice("auto", "auto(自动)", "auto (where the base model allows it)"),
     Choice("true", "true(开启)", "true (on)"),
     Choice("false", "false(关闭)", "false (off)"),
+)
+_DPO_LOSSES = (
+    Choice("sigmoid", "sigmoid(标准 DPO)", "sigmoid (plain DPO)"),
+    Choice("ipo", "ipo(不追求无限拉开差距)", "ipo (aims at a fixed distance)"),
+    Choice("hinge", "hinge(差距足够即止)", "hinge (stops once the distance is large enough)"),
+    Choice("robust", "robust(容忍标注错误)", "robust (allows for wrong labels)"),
 )
 _LINEAR_LAYERS = tuple(
     Choice(name, name, name)
@@ -183,6 +190,38 @@ HYPERPARAMETERS = {
             "results on long texts.",
             source="seed, ERNIE",
             advanced=True,
+        ),
+        Hyperparameter(
+            "dpoBeta",
+            Kind.FLOAT,
+            "preferences",
+            "DPO Beta",
+            "DPO beta",
+            "控制模型偏离训练前模型的程度(dpoBeta),数值越大,训练后的模型越接近训练前的模型。",
+            "How strongly the model is held to what it was before training: the larger, the closer it stays.",
+            source="CAP, DPO",
+        ),
+        Hyperparameter(
+            "lossType",
+            Kind.CHOICE,
+            "preferences",
+            "损失函数类型",
+            "Loss",
+            "偏好损失的计算方式(lossType)。",
+            "How the distance between the chosen and the rejected reply becomes a loss.",
+            source="CAP, DPO",
+            choices=_DPO_LOSSES,
+        ),
+        Hyperparameter(
+            "labelSmoothing",
+            Kind.FLOAT,
+            "preferences",
+            "标签平滑系数",
+            "Label smoothing",
+            "仅用于 robust 损失,表示估计有多大比例的偏好标注是反的。",
+            "Only for the robust loss: the share of the preferences that are taken to be the wrong way round.",
+            source="ours",
+            when={"lossType": ("robust",)},
         ),
         Hyperparameter(
             "loraRank",
@@ -437,6 +476,11 @@ HYPERPARAMETERS = {
         ),
     )
 }
+
+
+def key_choices() -> list[tuple[str, str]]:
+    """For the field of a model: asked when needed, so that a further hyperparameter needs no migration."""
+    return [(key, key) for key in HYPERPARAMETERS]
 
 
 class Offered(Protocol):

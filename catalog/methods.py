@@ -1,10 +1,54 @@
-"""The training methods. Keys are those of Qianfan's API (`parameterScale`)."""
+"""The training modes and methods. Keys are those of Qianfan's API (`trainMode`, `parameterScale`).
 
-from dataclasses import dataclass
+A method is a mode and a scale, what of the model is trained. Those of supervised fine-tuning, the seed's, bear the
+name of their scale alone; LoRA on preferences is DPO-LoRA.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
 
 from django.utils.functional import lazy
 
 from catalog.texts import localized
+from jobs.training.trainers import DPO, SFT, method_of, mode_of, scale_of
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What a model learns from. `name` stands before the scale in the label of a method."""
+
+    key: str
+    label_zh: str
+    label_en: str
+    help_zh: str
+    help_en: str
+    name_zh: str
+    name_en: str
+
+
+MODES = {
+    mode.key: mode
+    for mode in (
+        Mode(
+            SFT,
+            "SFT(有监督微调)",
+            "SFT (supervised fine-tuning)",
+            "使用问题与回答的对话数据,让模型学会按示例回答。",
+            "Learns from conversations to answer as the examples do.",
+            "SFT",
+            "SFT",
+        ),
+        Mode(
+            DPO,
+            "DPO(直接偏好优化)",
+            "DPO (direct preference optimisation)",
+            "使用同一问题的偏好回答(chosen)与非偏好回答(rejected),让模型更倾向于偏好的回答。",
+            "Learns from pairs of a chosen and a rejected reply to the same question to prefer the chosen one.",
+            "DPO",
+            "DPO",
+        ),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +56,7 @@ class Method:
     """A way to train. An offer may replace the help text, as the seed words it differently in places.
 
     `incremental_base` says whether its results may be the base of an incremental run (seed, section 训练配置:
-    only models from full fine-tuning may).
+    only models from full fine-tuning may, after SFT, DPO or KTO).
     """
 
     key: str
@@ -21,6 +65,15 @@ class Method:
     help_zh: str
     help_en: str
     incremental_base: bool = False
+
+    @property
+    def mode(self) -> Mode:
+        return MODES[mode_of(self.key)]
+
+    @property
+    def scale(self) -> "Method":
+        """The method of supervised fine-tuning that trains the same part of the model."""
+        return METHODS[scale_of(self.key)]
 
 
 METHODS = {
@@ -45,4 +98,19 @@ METHODS = {
         ),
     )
 }
-METHOD_CHOICES = [(method.key, lazy(localized, str)(method, "label")) for method in METHODS.values()]
+METHODS |= {
+    method_of(mode.key, scale.key): replace(
+        scale,
+        key=method_of(mode.key, scale.key),
+        label_zh=f"{mode.name_zh} · {scale.label_zh}",
+        label_en=f"{mode.name_en} · {scale.label_en}",
+    )
+    for mode in MODES.values()
+    if mode.key != SFT
+    for scale in (*METHODS.values(),)
+}
+
+
+def method_choices() -> list[tuple[str, Any]]:
+    """For the fields of models: asked when needed, so that a further method needs no migration."""
+    return [(method.key, lazy(localized, str)(method, "label")) for method in METHODS.values()]

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models.functions import Upper
 from django.utils.translation import gettext_lazy as _
 
-from catalog.methods import METHOD_CHOICES
+from catalog.methods import method_choices
 from catalog.models import BaseModel, Model, ModelType, ModelVersion
 from console.models import Workspace, make_uid
 from datasets.models import DatasetVersion, SharedData
@@ -162,7 +162,7 @@ class Throughput(models.Model):
     base_model = models.ForeignKey(
         BaseModel, verbose_name=_("base model"), on_delete=models.CASCADE, related_name="throughputs"
     )
-    method = models.CharField(_("training method"), max_length=30, choices=METHOD_CHOICES)
+    method = models.CharField(_("training method"), max_length=30, choices=method_choices)
     tokens_per_second = models.FloatField(
         _("tokens per second"), help_text=_("Samples per second for text-to-image models.")
     )
@@ -197,7 +197,7 @@ class Run(models.Model):
     base_model = models.ForeignKey(
         BaseModel, verbose_name=_("base model"), on_delete=models.PROTECT, related_name="runs"
     )
-    method = models.CharField(_("training method"), max_length=30, choices=METHOD_CHOICES)
+    method = models.CharField(_("training method"), max_length=30, choices=method_choices)
     # {key: value} as the user left them, hidden fields left out.
     hyperparameters = models.JSONField(_("hyperparameters"), default=dict)
     # The test set: percent of each source that is held out, or the first rows of a version of its own.
@@ -572,3 +572,7 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+# Django looks for an app's models here; they name those above by text.
+from jobs.tracking.models import Tracked, Tracking  # noqa: E402, F401

@@ -11,8 +11,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from catalog import rules
-from catalog.hyperparameters import GROUPS, HYPERPARAMETERS, Group, Hyperparameter
-from catalog.methods import METHOD_CHOICES, METHODS, Method
+from catalog.hyperparameters import GROUPS, HYPERPARAMETERS, Group, Hyperparameter, key_choices
+from catalog.methods import METHODS, Method, method_choices
 from catalog.texts import localized, pick
 
 
@@ -174,7 +174,7 @@ class Offer(Loaded):
     base_model = models.ForeignKey(
         BaseModel, verbose_name=_("base model"), on_delete=models.CASCADE, related_name="offers"
     )
-    method = models.CharField(_("training method"), max_length=40, choices=METHOD_CHOICES)
+    method = models.CharField(_("training method"), max_length=40, choices=method_choices)
     order = models.PositiveSmallIntegerField(_("order"), default=0)
     help_zh = models.TextField(
         _("help in Chinese"), blank=True, help_text=_("Empty: the general help of the method.")
@@ -219,7 +219,7 @@ class OfferedHyperparameter(Loaded):
     offer = models.ForeignKey(
         Offer, verbose_name=_("offer"), on_delete=models.CASCADE, related_name="hyperparameters"
     )
-    key = models.CharField(_("key"), max_length=40, choices=[(key, key) for key in HYPERPARAMETERS])
+    key = models.CharField(_("key"), max_length=40, choices=key_choices)
     order = models.PositiveSmallIntegerField(_("order"), default=0)
     default = models.JSONField(_("default"))
     minimum = models.FloatField(_("minimum"), null=True, blank=True)

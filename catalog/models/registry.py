@@ -9,7 +9,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from catalog.methods import METHOD_CHOICES
+from catalog.methods import method_choices
 from catalog.models.offers import BaseModel, ModelType
 from console.models import Workspace, make_uid
 
@@ -69,7 +69,7 @@ class ModelVersion(models.Model):
     base_model = models.ForeignKey(
         BaseModel, verbose_name=_("base model"), on_delete=models.PROTECT, related_name="published"
     )
-    method = models.CharField(_("training method"), max_length=30, choices=METHOD_CHOICES)
+    method = models.CharField(_("training method"), max_length=30, choices=method_choices)
     path = models.CharField(_("path"), max_length=300, blank=True)
     size = models.PositiveBigIntegerField(_("size"), default=0)
     # [{"name", "size", "sha256"}] of every file under `path`.

@@ -28,14 +28,35 @@ METRICS = {
     "eval_loss": "eval_loss",
     "eval_mean_token_accuracy": "eval_token_accuracy",
 }
+# Of the losses of preferences; each also as eval_….
+METRICS |= {
+    f"{prefix}{name}": f"{prefix}{own}"
+    for prefix in ("", "eval_")
+    for name, own in {
+        "rewards/chosen": "reward_chosen",
+        "rewards/rejected": "reward_rejected",
+        "rewards/margins": "reward_margin",
+        "rewards/accuracies": "reward_accuracy",
+    }.items()
+}
 
 
 class Report(TrainerCallback):
     """Writes progress, metrics and checkpoints as events, and one tidy line per metric to stdout."""
 
-    def __init__(self, events: EventWriter, run_dir: Path, resumed_from: int, unit: str = "tokens") -> None:
+    def __init__(
+        self,
+        events: EventWriter,
+        run_dir: Path,
+        resumed_from: int,
+        unit: str = "tokens",
+        *,
+        has_perplexity: bool | None = None,
+    ) -> None:
         self.events, self.run_dir = events, run_dir
         self.unit = unit  # what the speed counts: "tokens" or "samples"
+        # Whether the loss is that of the next token.
+        self.has_perplexity = unit == "tokens" if has_perplexity is None else has_perplexity
         self.first_step = resumed_from
         self.last_values: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -124,7 +145,7 @@ class Report(TrainerCallback):
                 (count - self._logged_count) / max(now - self._logged_at, 1e-6), 1
             )
             self._logged_at, self._logged_count = now, count
-        if "eval_loss" in values and self.unit == "tokens":
+        if "eval_loss" in values and self.has_perplexity:
             values["eval_perplexity"] = math.exp(min(values["eval_loss"], 700))  # e^710 is beyond floats
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
             value = values.pop(name)

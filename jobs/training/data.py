@@ -41,7 +41,7 @@ def prepare(
     if join_probability > 0:
         rng = random.Random(seed)  # noqa: S311
         rows = join_single_turns(path, rows, tokenizer, max_length, join_probability, rng, prepared)
-    for block in _blocks(rows, BLOCK):
+    for block in blocks(rows, BLOCK):
         between_blocks()
         samples: list[tuple[Messages, Rendered]] = []
         for row in block:
@@ -146,6 +146,6 @@ def _cut(tokens: Tokens, max_length: int) -> Tokens:
 Item = TypeVar("Item")
 
 
-def _blocks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+def blocks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -8,6 +8,7 @@ import torch
 from jobs.training import memory
 from jobs.training.events import TrainingFailure
 from jobs.training.ranks import world_size
+from jobs.training.trainers import LORA, scale_of
 
 TINY = 20_000_000  # parameters below which a second thread costs more than it brings
 
@@ -28,17 +29,34 @@ def find_device(asked: str) -> str:
 
 
 def require_memory(
-    weights: Path, method: str, values: Any, device: str, length: int, *, loaded: bool
+    weights: Path,
+    method: str,
+    values: Any,
+    device: str,
+    length: int,
+    *,
+    loaded: bool,
+    sequences: int = 1,
+    references: int = 0,
 ) -> None:
     """Refuse a run that is clearly too large for the device. `length` is that of the longest sequence; `loaded` says
-    whether the weights lie in the memory already. Raises TrainingFailure (too_little_memory).
+    whether the weights lie in the memory already. A row is so many `sequences`, and `references` models stand beside
+    the one that is trained. Raises TrainingFailure (too_little_memory).
     """
     if not memory.is_checked():
         return
     batch = values["batchSize"] or 1
-    all_linear = method == "LoRA" and values["loraAllLinear"] == "True"
-    rank = values["loraRank"] if method == "LoRA" else 0
-    needed = memory.estimate(weights, method, batch, length, device=device, rank=rank, all_linear=all_linear)
+    is_lora = scale_of(method) == LORA
+    needed = memory.estimate(
+        weights,
+        method,
+        batch * sequences,
+        length,
+        device=device,
+        rank=values["loraRank"] if is_lora else 0,
+        all_linear=is_lora and values["loraAllLinear"] == "True",
+        references=references,
+    )
     if needed is None:
         return
     if device == "cuda":

@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 
 from jobs.training.events import TrainingFailure
+from jobs.training.trainers import LORA, scale_of
 
 GIB = 1024**3
 LIBRARIES = {"cpu": 600 * 1024**2, "cuda": 800 * 1024**2}  # torch and the others; a CUDA context
@@ -51,8 +52,10 @@ def estimate(
     rank: int = 8,
     all_linear: bool = False,
     checkpointing: bool | None = None,
+    references: int = 0,
 ) -> Estimate | None:
     """The memory for `batch` rows of `length` tokens at a time; None where the directory does not say enough.
+    `references` are frozen models of the same size that stand beside the one that is trained.
 
     As the trainers do: float32 on a CPU and in full training; with LoRA on a GPU a frozen base of bfloat16;
     activation checkpointing on a GPU (`checkpointing` says otherwise).
@@ -68,7 +71,7 @@ def estimate(
     if not (parameters and hidden and layers):
         return None
     inner = config.get("intermediate_size") or config.get("ffn_hidden_size") or 4 * hidden
-    is_lora = method == "LoRA"
+    is_lora = scale_of(method) == LORA
     on_gpu = device == "cuda"
     number = 2 if on_gpu else 4  # bytes of an activation: bfloat16 under autocast
     layers_with = 7 if all_linear else 2
@@ -88,7 +91,7 @@ def estimate(
     return Estimate(
         parameters=parameters,
         trained=trained,
-        weights=parameters * base + (4 * trained if is_lora else 0),
+        weights=parameters * base * (1 + references) + (4 * trained if is_lora else 0),
         gradients=4 * trained,
         optimiser=8 * trained,  # AdamW: two moments
         activations=activations,

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from jobs.training.trainers import DPO, LORA, SCALES, SFT, method_of, methods_of
+
 Kind = Literal["int", "float", "choice", "choices"]
 
 FLAG = ("True", "False")
-ALL_METHODS = ("FullFineTuning", "LoRA")
-LORA = ("LoRA",)
+MODES = (SFT, DPO)
+ALL_METHODS = tuple(method_of(mode, scale) for mode in MODES for scale in SCALES)
+ADAPTERS = tuple(method_of(mode, LORA) for mode in MODES)
 INT_MAX = 2**31 - 1
 
 
@@ -88,6 +91,7 @@ _ENTRIES = (
         "Several short rows share one sequence, without seeing each other.",
         "false",
         choices=("false", "true", "auto"),
+        methods=methods_of(SFT),
     ),
     Parameter(
         "loggingSteps", "int", "training_args.logging_steps", "Steps between two metrics.", 1, 1, 100000
@@ -111,7 +115,7 @@ _ENTRIES = (
         0,
         1,
     ),
-    Parameter("loraRank", "int", "lora.r", "Rank of the adapter matrices.", 8, 1, 1024, methods=LORA),
+    Parameter("loraRank", "int", "lora.r", "Rank of the adapter matrices.", 8, 1, 1024, methods=ADAPTERS),
     Parameter(
         "loraAlpha",
         "int",
@@ -120,7 +124,7 @@ _ENTRIES = (
         None,
         1,
         8192,
-        methods=LORA,
+        methods=ADAPTERS,
         decided="twice the rank",
     ),
     Parameter(
@@ -132,7 +136,7 @@ _ENTRIES = (
         0,
         1,
         open_high=True,
-        methods=LORA,
+        methods=ADAPTERS,
     ),
     Parameter(
         "loraAllLinear",
@@ -141,7 +145,7 @@ _ENTRIES = (
         "Adapters on every linear layer (True) or on the query and value projections (False).",
         "False",
         choices=FLAG,
-        methods=LORA,
+        methods=ADAPTERS,
     ),
     Parameter(
         "loraTargetModules",
@@ -158,7 +162,7 @@ _ENTRIES = (
             "mlp.up_proj",
             "mlp.down_proj",
         ),
-        methods=LORA,
+        methods=ADAPTERS,
         decided="as loraAllLinear says",
     ),
     Parameter(
@@ -179,6 +183,7 @@ _ENTRIES = (
         0.0,
         0,
         1,
+        methods=methods_of(SFT),
     ),
     Parameter(
         "seed", "int", "training_args.seed", "Order of the rows, dropout, initial adapters.", 42, 0, INT_MAX
@@ -280,6 +285,37 @@ _ENTRIES = (
         64,
         1,
         1000000,
+    ),
+    Parameter(
+        "dpoBeta",
+        "float",
+        "training_args.beta",
+        "How strongly DPO holds the model to where it started.",
+        0.1,
+        0,
+        100,
+        open_low=True,
+        methods=methods_of(DPO),
+    ),
+    Parameter(
+        "lossType",
+        "choice",
+        "training_args.loss_type",
+        "What DPO makes of the distance between the chosen and the rejected reply.",
+        "sigmoid",
+        choices=("sigmoid", "ipo", "hinge", "robust"),
+        methods=methods_of(DPO),
+    ),
+    Parameter(
+        "labelSmoothing",
+        "float",
+        "training_args.label_smoothing",
+        "Share of the preferences that the robust loss takes to be the wrong way round.",
+        0.1,
+        0,
+        0.5,
+        open_high=True,
+        methods=methods_of(DPO),
     ),
 )
 PARAMETERS: dict[str, Parameter] = {entry.key: entry for entry in _ENTRIES}

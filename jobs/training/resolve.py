@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from jobs.training.events import TrainingFailure
+from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.parameters import PARAMETERS
 from jobs.training.rows import Prepared
 from jobs.training.spec import Setting
@@ -82,6 +82,29 @@ def batch_rule(values: Resolved, rows: int, longest: int) -> None:
         automatic = max(1, per_update // values["batchSize"])
         as_given = given_batch is not None and not values.is_given("gradientAccumulationSteps")
         values.decide("gradientAccumulationSteps", 1 if as_given else automatic)
+
+
+def limit_length(values: Resolved, model: Any, events: EventWriter) -> None:
+    """Lower maxSeqLen to what the base model reads at most."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit and values["maxSeqLen"] > limit:
+        events.warn(
+            "sequence_length_reduced",
+            f"The base model reads at most {limit} tokens, so maxSeqLen is {limit} and not {values['maxSeqLen']}.",
+            limit=limit,
+            asked=values["maxSeqLen"],
+        )
+        values.decide("maxSeqLen", limit)
+
+
+def schedule(values: Resolved) -> dict[str, Any]:
+    """The arguments of transformers that say how the learning rate changes."""
+    name = values["schedulerName"]
+    further = {
+        "cosine": {"num_cycles": values["numCycles"]},
+        "polynomial": {"lr_end": values["lrEnd"], "power": values["power"]},
+    }
+    return {"lr_scheduler_type": name, "lr_scheduler_kwargs": further.get(name, {})}
 
 
 def share_batch(values: Resolved, processes: int) -> None:

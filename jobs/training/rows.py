@@ -30,6 +30,12 @@ class Row(msgspec.Struct):
     messages: list[Message]
     line: int = 0
 
+    def problem(self) -> str:
+        """Why a decoded row cannot be trained with; empty when it can."""
+        if not any(message.role == "assistant" for message in self.messages):
+            return "it has no assistant turn"
+        return out_of_order(self.messages)
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -83,7 +89,7 @@ def read_rows(path: Path, kind: type[RowKind] = Row) -> list[RowKind]:  # type: 
                     row = decoder.decode(line)
                 except msgspec.DecodeError as error:
                     raise bad_row(path, number, str(error)) from None
-                if reason := _unusable(row):
+                if reason := row.problem():
                     raise bad_row(path, number, reason)
                 row.line = number
                 rows.append(row)
@@ -98,11 +104,9 @@ def bad_row(path: Path, line: int, reason: str) -> TrainingFailure:
     return TrainingFailure("data_row_invalid", message, file=path.name, line=line, reason=reason)
 
 
-def _unusable(row: Row) -> str:
-    """Why a decoded row cannot be trained with; empty when it can."""
-    roles = [message.role for message in row.messages]
-    if "assistant" not in roles:
-        return "it has no assistant turn"
+def out_of_order(messages: Messages) -> str:
+    """What is wrong with who speaks first; empty when nothing is."""
+    roles = [message.role for message in messages]
     if "system" in roles[1:]:
         return "only the first message may be a system message"
     if roles[0] == "assistant" or roles[:2] == ["system", "assistant"]:

@@ -49,7 +49,7 @@ def choose_prompts(
     tokenizer: Any,
     longest: int,
     kind: type[Row] = Row,
-    messages_of: Callable[[Row], Messages] = lambda row: row.messages,
+    messages_of: Callable[[Any], Messages] = lambda row: row.messages,
 ) -> list[Prompt]:
     """The first rows of a data file with different questions that leave room for a reply in `longest` tokens.
 

@@ -1,9 +1,7 @@
 """Supervised fine-tuning of a causal language model on conversations. Read `train` from top to bottom."""
 
-import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -14,7 +12,6 @@ from trl import SFTConfig, pack_dataset
 from datasets import Dataset  # type: ignore[attr-defined]  # the library, not the app
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import (
-    SHARD_SIZE,
     list_checkpoints,
     remove_incomplete,
     size_of,
@@ -25,9 +22,18 @@ from jobs.training.data import prepare
 from jobs.training.device import TINY, find_device, require_memory
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
+from jobs.training.outputs import save
 from jobs.training.ranks import rank, world_size
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
-from jobs.training.resolve import Resolved, batch_rule, count_steps, share_batch, wants_packing
+from jobs.training.resolve import (
+    Resolved,
+    batch_rule,
+    count_steps,
+    limit_length,
+    schedule,
+    share_batch,
+    wants_packing,
+)
 from jobs.training.rows import Prepared
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.sft import TextTrainer, packs_cleanly
@@ -67,15 +73,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Rows
     events.write("phase", name="preparing_data")
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit and values["maxSeqLen"] > limit:
-        events.warn(
-            "sequence_length_reduced",
-            f"The base model reads at most {limit} tokens, so maxSeqLen is {limit} and not {values['maxSeqLen']}.",
-            limit=limit,
-            asked=values["maxSeqLen"],
-        )
-        values.decide("maxSeqLen", limit)
+    limit_length(values, model, events)
     rows = prepare(
         run_dir / spec.data.train,
         tokenizer,
@@ -120,7 +118,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         model = get_peft_model(model, config)
 
     # Arguments
-    scheduler = values["schedulerName"]
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
@@ -130,11 +127,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         learning_rate=values["learningRate"],
         weight_decay=values["weightDecay"],
         warmup_steps=float(values["warmupRatio"]),  # below 1 it is a share of all steps
-        lr_scheduler_type=scheduler,
-        lr_scheduler_kwargs={
-            "cosine": {"num_cycles": values["numCycles"]},
-            "polynomial": {"lr_end": values["lrEnd"], "power": values["power"]},
-        }.get(scheduler, {}),
+        **schedule(values),
         seed=values["seed"],
         data_seed=values["seed"],
         logging_steps=values["loggingSteps"],
@@ -203,7 +196,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         return
     events.write("phase", name="saving")
     output = run_dir / "output"
-    _save(trainer.model, tokenizer, output)
+    save(trainer.model, tokenizer, output)
     events.write(
         "done",
         step=step,
@@ -224,17 +217,3 @@ def _dataset(prepared: Prepared) -> Dataset:
             "labels": [list(row.labels) for row in prepared.rows],
         }
     )
-
-
-def _save(model: Any, tokenizer: Any, output: Path) -> None:
-    """Write `output/` in one step, so that it is whole whenever it exists."""
-    temporary = output.with_suffix(".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    if hasattr(model.config, "output_router_logits"):
-        model.config.output_router_logits = False  # needed in training only, and slows down whoever serves it
-    model.config.use_cache = True
-    model.save_pretrained(temporary, max_shard_size=SHARD_SIZE)
-    tokenizer.save_pretrained(temporary)
-    (temporary / "README.md").unlink(missing_ok=True)  # peft's form for a model card, not filled in
-    shutil.rmtree(output, ignore_errors=True)
-    temporary.rename(output)

@@ -20,6 +20,9 @@ ROWS = [(version, offer) for version in VERSIONS for offer in data_files.offer_r
 # its texts in order.
 SEED = json.loads((Path(__file__).parent / "seed_rows.json").read_text(encoding="utf-8"))
 
+# What the seed lists; the other modes are rows of their own behind them.
+SEED_ROWS = [(version, offer) for version, offer in ROWS if METHODS[offer.method].mode.key == "SFT"]
+
 each_row = pytest.mark.parametrize(
     ("version", "offer"), ROWS, ids=[f"{version.name}-{offer.method}" for version, offer in ROWS]
 )
@@ -43,10 +46,12 @@ def offered(offer):
 def test_there_are_the_seeds_versions_in_the_seeds_order():
     assert [version.name for version in VERSIONS] == list(SEED["rows"])
     assert len(VERSIONS) == 30
-    assert len(ROWS) == 50
+    assert len(SEED_ROWS) == 50
 
 
-@each_row
+@pytest.mark.parametrize(
+    ("version", "offer"), SEED_ROWS, ids=[f"{version.name}-{offer.method}" for version, offer in SEED_ROWS]
+)
 def test_a_row_has_exactly_the_seeds_hyperparameters_in_its_words(version, offer):
     method_number, numbers = SEED["rows"][version.name][offer.method]
     shown = [
