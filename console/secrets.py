@@ -17,6 +17,8 @@ from django.db.models import Model, QuerySet
 
 API_KEYS = "jingtiao: secrets of API keys"
 CONNECTIONS = "jingtiao: secrets of connections"
+SERVING = "jingtiao: keys of serving endpoints"
+TRACKING = "jingtiao: secrets of tracking servers"
 
 
 @lru_cache(maxsize=16)

@@ -52,6 +52,8 @@ CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 HTTPS = env.boolean("HTTPS", False)
 
 INSTALLED_APPS = [
+    # Before console, which registers its own table for it (AUDITLOG_LOGENTRY_MODEL) and the admin's page of that.
+    "auditlog",
     "console",
     "catalog",
     "datasets",
@@ -66,6 +68,8 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "django_htmx",
     "csp",
+    # For its static files: Swagger UI (console/rest/docs.py).
+    "ninja",
 ]
 
 MIDDLEWARE = [
@@ -80,6 +84,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "console.middleware.SignedOutMiddleware",
     "console.middleware.PreferencesMiddleware",
+    "console.audit.AuditMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -136,6 +141,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=15),
         "options": {"expires": 15},
     },
+    "send-metrics": {
+        "task": "jobs.tasks.send_metrics",
+        "schedule": timedelta(seconds=60),
+        "options": {"expires": 60},
+    },
     "resume-pushes": {
         "task": "catalog.tasks.resume_pushes",
         "schedule": timedelta(seconds=30),
@@ -155,6 +165,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "console.tasks.resume_deletions",
         "schedule": timedelta(seconds=60),
         "options": {"expires": 60},
+    },
+    "delete-old-audit-entries": {
+        "task": "console.tasks.delete_old_audit_entries",
+        "schedule": timedelta(days=1),
+        "options": {"expires": 3600},
     },
 }
 
@@ -193,9 +208,22 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 # Request times of all web processes of this machine; emptied when the console starts.
 METRICS_DIR = VAR_DIR / "metrics"
 
+# The log of what people change: in a table of our own, values as JSON, objects by their names.
+AUDITLOG_LOGENTRY_MODEL = "console.AuditEntry"
+AUDITLOG_STORE_JSON_CHANGES = True
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True
+# Entries that are older are deleted; 0 keeps them for ever.
+AUDIT_KEEP_DAYS = env.integer("AUDIT_KEEP_DAYS", 0, minimum=0)
+
+# Calls that a key may make a minute, over all APIs: that read, and that change something; 0: any number.
+API_READS_A_MINUTE = env.integer("API_READS_A_MINUTE", 600, minimum=0)
+API_WRITES_A_MINUTE = env.integer("API_WRITES_A_MINUTE", 60, minimum=0)
+
 # --- Training ------------------------------------------------------------------------------------------------
 
 # Run directories: on a disk of the machine that trains (or one that all workers share).
+# Event files for TensorBoard, one folder a workspace (jobs/tracking/tensorboard.py).
+TENSORBOARD_DIR = Path(env.text("TENSORBOARD_DIR", str(VAR_DIR / "tensorboard"))).resolve()
 RUNS_DIR = Path(env.text("RUNS_DIR", str(VAR_DIR / "runs"))).resolve()
 # Weights that the console made or fetched.
 WEIGHTS_DIR = Path(env.text("WEIGHTS_DIR", str(VAR_DIR / "weights"))).resolve()
@@ -219,6 +247,16 @@ LEASE_SECONDS = env.integer("LEASE_SECONDS", 20, minimum=5)
 MAX_TRAINER_RESTARTS = env.integer("MAX_TRAINER_RESTARTS", 3, minimum=0)
 # How old the result of a run may be for another one to build on it (incremental training).
 INCREMENTAL_MAX_AGE_DAYS = env.integer("INCREMENTAL_MAX_AGE_DAYS", 31, minimum=1)
+
+# --- Serving (trying models out) ----------------------------------------------------------------------------
+
+# The program that loads models and answers (manage.py serve_models); `manage.py up` runs one and sets this.
+SERVING_URL = env.text("SERVING_URL")
+# Models that it keeps in the memory at once, and seconds after which one that nobody asks is ended.
+SERVING_MODELS = env.integer("SERVING_MODELS", 2, minimum=1)
+SERVING_IDLE_SECONDS = env.integer("SERVING_IDLE_SECONDS", 600, minimum=1)
+# Answers that one web process waits for at once: each holds one of its threads.
+CHAT_STREAMS = env.integer("CHAT_STREAMS", 4, minimum=1)
 
 # What the prices of pools are in (ISO 4217).
 CURRENCY = env.text("CURRENCY", "CNY")
@@ -254,7 +292,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-if env.boolean("BEHIND_PROXY", False):
+BEHIND_PROXY = env.boolean("BEHIND_PROXY", False)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS

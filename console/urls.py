@@ -6,7 +6,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
 from console import health, metrics, views
-from jobs.views import resources
+from jobs.views import resources, tracking
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -17,10 +17,12 @@ urlpatterns = [
     path("preferences/", views.preferences, name="preferences"),
     path("workspace/", views.switch_workspace, name="switch_workspace"),
     path("api-keys/", include("console.api.urls")),
+    path("api/v1/", include("console.rest.urls")),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),
     path("sft/", include("jobs.urls")),
+    path("dashboards/", tracking.tracking, name="tracking"),
     path("resources/", resources.resources, name="resources"),
     path("datasets/", include("datasets.urls")),
     path("models/", include("catalog.registry_urls")),

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from console.celery import app
 from jobs import announcing, follow, lifecycle, publishing, queueing, retention, warm
+from jobs.tracking import sending
 
 logger = logging.getLogger(__name__)
 # The queues that this worker serves (its option -Q); empty in a process that is no worker.
@@ -31,12 +32,20 @@ def run_training() -> None:
     served = SERVED or None
     while not follow.shutting_down.is_set():
         for run_id in publishing.pending(served):
-            publishing.publish(run_id)
+            _publish(run_id)
         run = lifecycle.claim_next(lifecycle.follower_name(), served)
         if run is None:
             warm.keep_ready()  # there is nothing to do, and the next run starts the sooner
             return
         follow.carry_out(run)
+
+
+def _publish(run_id: int) -> None:
+    """Publishes a run; what goes wrong keeps nobody from the runs behind it, and is tried again by `dispatch`."""
+    try:
+        publishing.publish(run_id)
+    except Exception:
+        logger.exception("the finished run %s could not be published yet", run_id)
 
 
 @shared_task
@@ -61,6 +70,12 @@ def dispatch() -> None:
 def delete_old_checkpoints() -> None:
     """Deletes checkpoints that have been kept for as long as the operator wants (beat)."""
     retention.delete_old_checkpoints()
+
+
+@shared_task
+def send_metrics() -> None:
+    """Sends new metrics to the dashboards that workspaces have switched on (beat, every minute)."""
+    sending.send_all()
 
 
 @worker_ready.connect

@@ -5,12 +5,14 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from console.secrets import API_KEYS, CONNECTIONS, reencrypt
+from console.secrets import API_KEYS, CONNECTIONS, SERVING, TRACKING, reencrypt
 
 # Model, its encrypted field, what it is encrypted for, what people call it.
 SECRETS = (
     ("console.ApiKey", "secret", API_KEYS, "API keys"),
     ("datasets.Connection", "secret_key", CONNECTIONS, "keys of connections"),
+    ("jobs.Tracking", "mlflow_secret", TRACKING, "passwords of tracking servers"),
+    ("catalog.ServingEndpoint", "api_key", SERVING, "keys of serving endpoints"),
 )
 
 
@@ -20,7 +22,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         all_lost = []
         for model, field, purpose, label in SECRETS:
-            done, lost = reencrypt(apps.get_model(model)._default_manager.all(), field, purpose)
+            rows = apps.get_model(model)._default_manager.exclude(**{field: ""})
+            done, lost = reencrypt(rows, field, purpose)
             self.stdout.write(f"{done} {label} are encrypted with the present SECRET_KEY.")
             if lost:
                 all_lost.append(f"{lost} {label}")
