@@ -86,11 +86,11 @@ class JobPage:
         return any(row.run is not None and row.run.is_active for row in self.rows)
 
 
-def job_page(workspace: Workspace, query: JobQuery) -> JobPage:
+def job_page(workspace: Workspace, query: JobQuery, size: int = PAGE_SIZE) -> JobPage:
     """The jobs of a workspace that `query` asks for, in four queries however many there are."""
     jobs = _ordered(_filtered(Job.objects.filter(workspace=workspace), query), workspace, query)
-    found = list(jobs.select_related("created_by")[: PAGE_SIZE + 1])
-    page, more = found[:PAGE_SIZE], found[PAGE_SIZE:]
+    found = list(jobs.select_related("created_by")[: size + 1])
+    page, more = found[:size], found[size:]
     newest = Run.objects.filter(job__in=page).order_by("job_id", "-version").distinct("job_id")
     runs = {run.job_id: run for run in newest.select_related("base_model")}
     counts = dict(Run.objects.filter(job__in=page).order_by().values_list("job").annotate(Count("pk")))

@@ -108,6 +108,12 @@ def caller_by_token(token: str) -> Caller | None:
 
 def _find(condition: Q) -> Caller | None:
     """The caller of a key in force, whose owner is still a member of the workspace: one query."""
+def caller_of_session(user: User, membership: Membership) -> Caller:
+    """A signed-in person as a caller: with a key that is nowhere kept, and may do what its owner may."""
+    key = ApiKey(user=user, workspace=membership.workspace, scope=Scope.ADMIN)
+    return Caller(key, membership.role)
+
+
     membership = Membership.objects.filter(user=OuterRef("user"), workspace=OuterRef("workspace"))
     keys = ApiKey.objects.filter(condition, user__is_active=True, revoked_at=None)
     keys = keys.select_related("user", "workspace").annotate(role=Subquery(membership.values("role")[:1]))

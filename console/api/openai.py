@@ -22,12 +22,14 @@ from console.api.errors import Refused, invalid, not_found
 from console.api.keys import Caller, caller_by_token, note_use
 from console.api.qianfan import require
 from console.models import Scope
+from console.rate_limits import add_headers, count_call, exceeded
 
 logger = logging.getLogger(__name__)
 
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "invalid_request_error",
     HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_exceeded",
     HTTPStatus.INTERNAL_SERVER_ERROR: "server_error",
 }
 # Our codes in OpenAI's words.
@@ -60,6 +62,7 @@ def view(**endpoints: Endpoint) -> Callable[..., HttpResponseBase]:
         except Refused as refusal:
             response = _json({"error": _error(refusal)}, refusal.status)
         response["x-request-id"] = request_id
+        add_headers(response, request)
         return response
 
     return csrf_exempt(answer)
@@ -81,6 +84,7 @@ def _carry_out(request: HttpRequest, endpoints: dict[str, Endpoint], path: dict[
         if any("\0" in text for text in (*path.values(), *request.GET, *request.GET.values())):
             raise invalid("The character NUL is not allowed.")
         note_use(caller.key)
+        _count(request, caller)
         with translation.override(caller.user.language or translation.get_language()):
             require(caller, endpoint.scope)
             return endpoint.run(caller, request, **path)
@@ -92,6 +96,14 @@ def _carry_out(request: HttpRequest, endpoints: dict[str, Endpoint], path: dict[
         logger.exception("%s", request.get_full_path())
         message = "Something went wrong here; the log of the console says what."
         raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", message) from error
+
+
+def _count(request: HttpRequest, caller: Caller) -> None:
+    """Raises Refused for one call too many."""
+    count = count_call(f"key-{caller.key.pk}", writes=request.method not in ("GET", "HEAD"))
+    request.rate_count = count  # type: ignore[attr-defined]
+    if count and count.is_exceeded:
+        raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_exceeded", exceeded(count))
 
 
 def authenticate(request: HttpRequest) -> Caller:

@@ -27,6 +27,7 @@ from console.api.json_bodies import read_object
 from console.api.keys import Caller, note_use
 from console.api.signature import authenticate, refuse_replay
 from console.models import Scope
+from console.rate_limits import add_headers, count_call, exceeded
 
 logger = logging.getLogger(__name__)
 View = Callable[..., HttpResponse]
@@ -41,6 +42,9 @@ class Action:
     body: type[msgspec.Struct]
     scope: str = Scope.READ
     creates: bool = False
+
+
+TOO_MANY = "RequestLimitExceeded"
 
 
 class Nothing(msgspec.Struct):
@@ -67,11 +71,17 @@ def v2(actions: Mapping[str, Action]) -> View:
         try:
             result = _carry_out(request, find)
         except Refused as refusal:
-            body = {"requestId": request_id, "code": refusal.code, "message": _message(refusal)}
-            return _answer(body, refusal.status, refusal)
+            body: dict[str, Any] = {
+                "requestId": request_id,
+                "code": refusal.code,
+                "message": _message(refusal),
+            }
+            if refusal.code == TOO_MANY:
+                body |= {"error_code": _V1_CODES[TOO_MANY], "error_msg": _message(refusal)}
+            return _answer(body, _status(request, refusal), refusal)
         return _answer({"requestId": request_id, "result": result})
 
-    return csrf_exempt(view)
+    return _exempt(view)
 
 
 # What V1 calls the kinds of refusal; the rest is 336003, a wrong parameter.
@@ -86,6 +96,8 @@ _V1_CODES = {
     "MalformedJSON": 336002,
     "MethodNotAllowed": 3,
     "InternalError": 336000,
+    # QPSLimitReached, which the SDK waits for and asks again.
+    TOO_MANY: 18,
 }
 
 
@@ -98,12 +110,12 @@ def v1(action: Action) -> View:
             result = _carry_out(request, lambda: action)
         except Refused as refusal:
             code = _V1_CODES.get(refusal.code, 336003)
-            return _answer(
-                {"log_id": log_id, "error_code": code, "error_msg": _message(refusal)}, refused=refusal
-            )
+            body = {"log_id": log_id, "error_code": code, "error_msg": _message(refusal)}
+            status = _status(request, refusal) if refusal.code == TOO_MANY else HTTPStatus.OK
+            return _answer(body, status, refusal)
         return _answer({"log_id": log_id, "result": result})
 
-    return csrf_exempt(view)
+    return _exempt(view)
 
 
 def v1_data(action: Action) -> View:
@@ -114,11 +126,33 @@ def v1_data(action: Action) -> View:
         try:
             result = _carry_out(request, lambda: action)
         except Refused as refusal:
-            body = {"log_id": log_id, "status": 400, "success": False}
-            return _answer(body | {"code": refusal.code, "message": _message(refusal)}, refused=refusal)
+            body: dict[str, Any] = {"log_id": log_id, "status": 400, "success": False}
+            body |= {"code": refusal.code, "message": _message(refusal)}
+            if refusal.code != TOO_MANY:
+                return _answer(body, refused=refusal)
+            body |= {"error_code": _V1_CODES[TOO_MANY], "error_msg": _message(refusal)}
+            return _answer(body, _status(request, refusal), refusal)
         return _answer({"log_id": log_id, "status": 200, "success": True, "result": result})
 
-    return csrf_exempt(view)
+    return _exempt(view)
+
+
+def _exempt(view: View) -> View:
+    """The view without a CSRF token, which programs have none of, and with the caller's count in its headers."""
+
+    def counted(request: HttpRequest) -> HttpResponse:
+        response = view(request)
+        add_headers(response, request)
+        return response
+
+    return csrf_exempt(counted)
+
+
+def _status(request: HttpRequest, refusal: Refused) -> int:
+    """That of the refusal. One call too many is told the SDK with 200, for only then it reads the number and asks
+    again after a while; a status of an error ends its flows."""
+    is_sdk = request.headers.get("request-source", "").startswith("qianfan_py_sdk")
+    return HTTPStatus.OK if is_sdk and refusal.code == TOO_MANY else refusal.status
 
 
 def _carry_out(request: HttpRequest, find: Callable[[], Action]) -> Any:
@@ -131,6 +165,7 @@ def _carry_out(request: HttpRequest, find: Callable[[], Action]) -> Any:
         caller = replace(caller, origin=f"{request.scheme}://{request.get_host()}")
         with translation.override(caller.user.language or translation.get_language()):
             action = find()
+            _count(request, caller, action)
             require(caller, action.scope)
             body = read_object(request.body, action.body)
             if not action.creates:
@@ -150,6 +185,14 @@ def _carry_out(request: HttpRequest, find: Callable[[], Action]) -> Any:
         logger.exception("%s", request.get_full_path())
         message = "Something went wrong here; the log of the console says what."
         raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", message) from error
+
+
+def _count(request: HttpRequest, caller: Caller, action: Action) -> None:
+    """Raises Refused for one call too many."""
+    count = count_call(f"key-{caller.key.pk}", writes=action.scope != Scope.READ)
+    request.rate_count = count  # type: ignore[attr-defined]
+    if count and count.is_exceeded:
+        raise Refused(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY, exceeded(count))
 
 
 def require(caller: Caller, scope: str) -> None:
