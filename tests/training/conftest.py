@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import forks
 from tests.training.picture_runs import make_models
-from tests.training.runs import ARCHITECTURES, ENVIRONMENT, PRELUDE, ROOT, ROWS, Run, make_run
+from tests.training.runs import ARCHITECTURES, ROWS, Run, make_run
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +20,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models")
     texts = directory / "texts.jsonl"
     texts.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    script = PRELUDE + (
+    script = (
         "from pathlib import Path\n"
         "from jobs.training.tiny import make\n"
         f"for name in {ARCHITECTURES!r}:\n"
         f"    make(Path({str(directory)!r}) / name, name, Path({str(texts)!r}), hidden=32, steps=0)\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    forks.run(script).check_returncode()
     return directory
 
 

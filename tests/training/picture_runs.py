@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
 
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, Run, conversation, make_run
+from tests import forks
+from tests.training.runs import Run, conversation, make_run
 
 COLOURS, SHAPES = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
 WORDS = list(product(COLOURS, SHAPES))
@@ -43,13 +42,13 @@ def make_models(directory: Path) -> None:
     """One tiny model of each architecture in one process, random weights."""
     texts = directory / "texts.jsonl"
     texts.write_text("".join(json.dumps(question(*words)) + "\n" for words in WORDS))
-    script = PRELUDE + (
+    script = (
         "from pathlib import Path\n"
         "from jobs.training.tiny_images import ARCHITECTURES, make\n"
         "for name in ARCHITECTURES:\n"
         f"    make(Path({str(directory)!r}) / name, name, Path({str(texts)!r}), steps=0)\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    forks.run(script).check_returncode()
 
 
 def new_run(
@@ -70,8 +69,6 @@ def new_run(
 
 def outside(script: str, cwd: Path) -> dict[str, Any]:
     """What a script prints as JSON that knows nothing of this project, only the public libraries."""
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+    result = forks.run(f"import sys; assert 'jobs' not in sys.modules\n{script}", cwd=cwd, inside=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])

@@ -1,6 +1,7 @@
 """Rows, run directories and trainer processes for the tests of the trainer.
 
-Starting a trainer costs several seconds of imports, so one process works through many run directories.
+A trainer is a fork of a process that has loaded the libraries (tests/forks.py), and one works through many run
+directories. The command itself is started where it loads no libraries, and in test_failures.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.training.events import read_events
+from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURES = ("llama", "bloom", "glm", "ernie4_5_moe", "mixtral", "mistral", "baichuan_alibi")
@@ -26,6 +28,7 @@ PRELUDE = (
     f"import sys; sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})] + [{str(ROOT)!r}]\n"
 )
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+TRAIN = "import sys; from jobs.training.__main__ import main; sys.exit(main(sys.argv[1:]))"
 
 
 def conversation(*turns: str, system: str = "", weights: dict[int, int] | None = None) -> dict[str, Any]:
@@ -113,6 +116,11 @@ def command(*runs: Run) -> list[str]:
 
 def train(*runs: Run) -> subprocess.CompletedProcess[str]:
     """Works through the runs in one process and returns it."""
+    return forks.run(TRAIN, *(run.path for run in runs))
+
+
+def train_by_command(*runs: Run) -> subprocess.CompletedProcess[str]:
+    """The same by the command that the product uses."""
     return subprocess.run(
         command(*runs), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False
     )
@@ -120,16 +128,14 @@ def train(*runs: Run) -> subprocess.CompletedProcess[str]:
 
 def interrupt(run: Run, after_step: int, number: signal.Signals) -> int:
     """Starts the run, sends the signal once a step is logged, returns the exit code."""
-    process = subprocess.Popen(
-        command(run), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    trainer = forks.start(TRAIN, run.path)
     deadline = time.monotonic() + 120
     while not any(event["step"] >= after_step for event in run.all("metrics")):
-        assert process.poll() is None, "the trainer ended before the signal"
+        assert not run.all("done") + run.all("failed"), "the trainer ended before the signal"
         assert time.monotonic() < deadline, "the trainer did not get to the step"
         time.sleep(0.005)
-    process.send_signal(number)
-    return process.wait(timeout=60)
+    os.kill(trainer.pid, number)
+    return trainer.wait().returncode
 
 
 def copy_of(run: Run) -> Run:

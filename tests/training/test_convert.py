@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from jobs.training.original import kind_of, variant_of
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT
+from tests import forks
 
 pytestmark = pytest.mark.training
 NAMES = ("chatglm2", "chatglm2-32k", "chatglm3-32k", "baichuan2-7b", "baichuan2-13b")
@@ -24,13 +23,7 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def found(root) -> dict:
     """What original_models.py prints."""
-    script = ROOT / "tests/training/original_models.py"
-    code = PRELUDE + (
-        f"import runpy; sys.argv = ['', {str(root)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+    process = forks.run(Path(__file__).with_name("original_models.py").read_text(), root)
     assert process.returncode == 0, process.stderr[-3000:]
     return json.loads(process.stdout.splitlines()[-1])
 
@@ -57,8 +50,8 @@ def test_chat_template_is_that_of_the_family(found):
 
 
 def convert(source: Path, target: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs.training.convert", str(source), str(target), *options]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    command = "import runpy; runpy.run_module('jobs.training.convert', run_name='__main__', alter_sys=True)"
+    return forks.run(command, source, target, *options)
 
 
 def test_pickled_weights_are_refused_and_nothing_is_left(tmp_path, found, root):
@@ -83,14 +76,7 @@ def test_baichuan_13b_loads_elsewhere_with_the_class_beside_it(found, root):
         "import baichuan\n"  # the file in the directory
         "print(type(AutoModelForCausalLM.from_pretrained('.')).__name__)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=root / "baichuan2-13b/converted",
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = forks.run(code, cwd=root / "baichuan2-13b/converted", inside=False)
     assert result.stdout.strip() == "BaichuanAlibiForCausalLM", result.stderr
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.training.runs import PRELUDE, ROWS, Run, conversation, train
+from tests import forks
+from tests.training.runs import ROWS, Run, conversation, train_by_command
 
 pytestmark = pytest.mark.training
 
@@ -75,7 +74,7 @@ def failures(new_run, models) -> dict[str, dict]:
         ),
     }
     (runs["no spec"].path / "spec.json").unlink()
-    process = train(*runs.values())
+    process = train_by_command(*runs.values())
     assert process.returncode == 1
     return {
         name: run.events[-1] | {"text": (run.path / "events.jsonl").read_text()} for name, run in runs.items()
@@ -121,13 +120,13 @@ def test_exhausted_machine_is_recognised_whichever_library_notices():
         "RuntimeError('CUDA out of memory. Tried to allocate 9 GiB')": "out_of_memory",
         "KeyError('x')": "unexpected",
     }
-    script = PRELUDE + "from jobs.training.__main__ import explain\n"
+    script = "from jobs.training.__main__ import explain\n"
     script += "".join(f"print(explain({error}).code)\n" for error in errors)
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = forks.run(script)
     assert result.stdout.split() == list(errors.values())
 
 
 def test_directory_that_does_not_exist_is_refused(tmp_path):
-    process = train(Run(tmp_path / "nothing"))
+    process = train_by_command(Run(tmp_path / "nothing"))
     assert process.returncode == 1
     assert "is not a directory" in process.stderr

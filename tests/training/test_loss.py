@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT
+from tests import forks
 
 pytestmark = pytest.mark.training
 
 
 def test_loss_and_gradients_equal_trls(models):
-    script = PRELUDE + f"import runpy; sys.argv[1:] = [{str(models)!r}]; "
-    script += f"runpy.run_path({str(Path(__file__).with_name('compare_losses.py'))!r}, run_name='__main__')"
-    environment = {**ENVIRONMENT, "HF_HUB_OFFLINE": "1"}
-    process = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    process = forks.run(Path(__file__).with_name("compare_losses.py").read_text(), models)
     assert process.returncode == 0, process.stderr[-2000:]
     differences = json.loads(process.stdout.splitlines()[-1])
     assert len(differences) == 9

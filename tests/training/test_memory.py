@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,8 @@ from safetensors.numpy import save_file
 
 from jobs.training.events import TrainingFailure
 from jobs.training.memory import GIB, estimate, machine_memory, require
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, ROWS, copy_of
+from tests import forks
+from tests.training.runs import ROWS, copy_of
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_the_machine_has_memory():
 def test_a_run_that_does_not_fit_goes_on_with_half_the_batch(new_run):
     whole = new_run("llama", rows=ROWS, epoch=1, batchSize=4, learningRate=1e-3, maxSeqLen=128, warmupRatio=0)
     cut = copy_of(whole)
-    script = PRELUDE + (
+    script = (
         "import torch\n"
         "from jobs.training.__main__ import main\n"
         f"assert main([{str(whole.path)!r}]) == 0\n"
@@ -79,9 +78,7 @@ def test_a_run_that_does_not_fit_goes_on_with_half_the_batch(new_run):
         "TextTrainer.training_step = small\n"
         f"assert main([{str(cut.path)!r}]) == 0\n"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+    process = forks.run(script)
     assert process.returncode == 0, process.stderr[-2000:]
     assert cut.last("warning")["params"] == {"batch": 2, "steps": 2}
     assert (cut.resolved("batchSize"), cut.resolved("gradientAccumulationSteps")) == (2, 2)

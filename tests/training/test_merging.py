@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from tests import forks
 from tests.training import picture_runs
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROWS, make_run
+from tests.training.runs import ROWS, make_run
 
 pytestmark = pytest.mark.training
 
-# One process that has loaded the public libraries: a fork of it makes, trains and merges, it itself only looks on.
-SCRIPT = """
-import json, os, sys, torch
-from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
+# Makes, trains and merges; another process with the public libraries alone looks on afterwards.
+INSIDE = """
+import sys
+from pathlib import Path
+from jobs.training import tiny, tiny_images
+from jobs.training.__main__ import main
+text, base, picture, pipeline = sys.argv[1:]
+texts = Path(base).with_name("texts.jsonl")
+tiny.make(Path(base), "llama", texts, hidden=32, steps=0)
+tiny_images.make(Path(pipeline), "sdxl", texts, steps=0)
+assert main([text, picture]) == 0
+for run in (text, picture):
+    assert main(["--merge", run, f"{run}/merged"]) == 0
+"""
+OUTSIDE = """
+import json, sys, torch
+from diffusers import DiffusionPipeline
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
-import transformers.models.llama.modeling_llama
 
-text, base, picture, pipeline = sys.argv[1:]
-child = os.fork()
-if child == 0:
-    INSIDE
-    os._exit(0)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert "jobs" not in sys.modules
-
+text, base, picture, pipeline = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(f"{text}/merged")
 ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], return_tensors="pt", return_dict=True)
 plain = AutoModelForCausalLM.from_pretrained(base).eval()
@@ -53,21 +58,6 @@ print(json.dumps({
 }))
 """
 
-INSIDE = (
-    PRELUDE
-    + """
-from pathlib import Path
-from jobs.training import tiny, tiny_images
-from jobs.training.__main__ import main
-texts = Path(base).with_name("texts.jsonl")
-tiny.make(Path(base), "llama", texts, hidden=32, steps=0)
-tiny_images.make(Path(pipeline), "sdxl", texts, steps=0)
-assert main([text, picture]) == 0
-for run in (text, picture):
-    assert main(["--merge", run, f"{run}/merged"]) == 0
-"""
-)
-
 
 def test_merged_weights_equal_base_and_adapter(tmp_path):
     values = {"epoch": 2, "batchSize": 4, "learningRate": 1e-2}
@@ -77,22 +67,9 @@ def test_merged_weights_equal_base_and_adapter(tmp_path):
     spec = values | {"loraAllLinear": "True", "maxSeqLen": 64}
     text = make_run(tmp_path / "text", llama, "text", "LoRA", ROWS[:8], **spec)
     picture = picture_runs.new_run(tmp_path / "picture", sdxl, "image", "LoRA", words, **values)
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            SCRIPT.replace("INSIDE", f"exec({INSIDE!r})"),
-            text.path,
-            llama,
-            picture.path,
-            sdxl,
-        ],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    paths = (text.path, llama, picture.path, sdxl)
+    forks.run(INSIDE, *paths).check_returncode()
+    process = forks.run(OUTSIDE, *paths, cwd=tmp_path, inside=False)
     assert process.returncode == 0, process.stderr[-3000:]
     far = json.loads(process.stdout.splitlines()[-1])
     assert far["text"] < 1e-5 < far["text learned"]

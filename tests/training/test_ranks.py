@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 
 from jobs.training.ranks import train_together
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, ROWS, Run, copy_of, make_run
+from tests import forks
+from tests.training.runs import ROWS, Run, copy_of, make_run
 
 pytestmark = pytest.mark.training
 
@@ -24,7 +24,6 @@ import os, signal, socket, sys, time
 from functools import partial
 from pathlib import Path
 import jobs.training.text
-import transformers.models.llama.modeling_llama
 from jobs.training.__main__ import main
 from jobs.training.events import read_events
 from jobs.training.tiny import make
@@ -81,15 +80,7 @@ def runs(tmp_path_factory) -> dict[str, Run]:
     alone = make_run(directory / "alone", base, "text", "FullFineTuning", ROWS, ROWS[:8], **VALUES)
     broken = shared(alone, base={"name": "none", "path": "/nowhere"})
     found = {"alone": alone, "together": shared(alone), "stopped": shared(alone), "broken": broken}
-    process = subprocess.run(
-        [sys.executable, "-c", PRELUDE + RANKS, base, texts, *(run.path for run in found.values())],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    process = forks.run(RANKS, base, texts, *(run.path for run in found.values()))
     assert process.returncode == 0, process.stderr[-3000:]
     return found
 

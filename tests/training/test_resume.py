@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.training.runs import ROWS, Run, copy_of, interrupt, train
+from tests.training.runs import ROWS, Run, copy_of, interrupt, train, train_by_command
 
 pytestmark = pytest.mark.training
 
@@ -87,7 +87,7 @@ def test_events_agree_with_the_checkpoints_on_disk(runs):
 
 def test_finished_run_is_left_alone(runs):
     before = (runs["whole"].path / "events.jsonl").read_bytes()
-    process = train(runs["whole"])
+    process = train_by_command(runs["whole"])
     assert process.returncode == 0
     assert (runs["whole"].path / "events.jsonl").read_bytes() == before
 
@@ -109,5 +109,5 @@ def test_killed_while_saving_saves_without_training(runs):
 def test_second_trainer_on_a_directory_gives_way(new_run):
     run = new_run("llama")
     with FileLock(run.path / "trainer.lock"):
-        assert train(run).returncode == 75
+        assert train_by_command(run).returncode == 75
     assert run.events == []

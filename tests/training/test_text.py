@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +16,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from jobs.training.parameters import PARAMETERS
-from tests.training.runs import ENVIRONMENT, PRELUDE, ROOT, ROWS, Run, conversation
+from tests import forks
+from tests.training.runs import ROWS, Run, conversation
 
 pytestmark = pytest.mark.training
 
@@ -281,15 +280,14 @@ def runs(new_run) -> dict[str, Run]:
     for key, (method, values, rows, eval_rows, _) in EFFECTS.items():
         plain = LORA if method == ADAPTER else PLAIN
         runs[key] = new_run("llama", method, rows, eval_rows, **{**plain, **values})
-    script = PRELUDE + (
+    script = (
+        "import sys\n"
         "from jobs.training.__main__ import main\n"
         f"code = main({[str(run.path) for run in runs.values()]!r})\n"
         "print('django' in sys.modules)\n"
         "sys.exit(code)\n"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+    process = forks.run(script)
     assert process.returncode == 0, process.stderr[-3000:]
     assert process.stdout.rstrip().endswith("False"), "the trainer imported django"
     return runs
