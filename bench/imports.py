@@ -133,20 +133,17 @@ def validate(path: Path, var: Path) -> Callable[[], None]:
     version = prepared(path, var)
     import pyarrow.parquet as pq
 
+    from datasets.problems import error_count
     from datasets.results import Result
     from datasets.statistics import statistics_of
 
     def run() -> None:
-        with (
-            tempfile.TemporaryDirectory() as directory,
-            tempfile.TemporaryFile() as rows,
-            tempfile.TemporaryFile() as problems,
-        ):
-            result = Result(version, rows, problems, Path(directory), "", lambda done: None)
+        with tempfile.TemporaryDirectory() as directory:
+            result = Result(version, Path(directory), "", lambda done: None, lambda saved: None)
             result.read()
-            with pq.ParquetFile(rows) as parquet:
+            with pq.ParquetFile(result.rows_path) as parquet:
                 assert statistics_of(parquet)["turns"]["total"] == result.turns
-            assert result.rows and not result.kept_errors
+            assert result.rows and not error_count(result.kinds)
 
     return run
 

@@ -122,15 +122,8 @@ class Writer:
     """Writes rows into a binary file; with `with`, or call `close` at the end. Rows are read back in the order in
     which they were added. A thread compresses one row group while the next one is filled."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._parquet = pq.ParquetWriter(
-            file,
-            SCHEMA,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=["file"],
-            write_statistics=["turns", "characters", "language", "flags"],
-        )
+    def __init__(self, file: IO[bytes] | pa.NativeFile) -> None:
+        self._parquet = self._begun(file)
         self._rows: list[tuple[bytes, int, int, int, str, int]] = []
         self._rows_bytes = 0
         self._tables: list[pa.Table] = []
@@ -138,6 +131,17 @@ class Writer:
         self._waiting_bytes = 0
         self._thread = ThreadPoolExecutor(1, "columns")
         self._written: Future[None] | None = None
+
+    @staticmethod
+    def _begun(file: IO[bytes] | pa.NativeFile) -> pq.ParquetWriter:
+        return pq.ParquetWriter(
+            file,
+            SCHEMA,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["file"],
+            write_statistics=["turns", "characters", "language", "flags"],
+        )
 
     def add(
         self, line: bytes, turns: int, characters: int, flags: int = 0, file: str = "", place: int = 0

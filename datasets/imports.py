@@ -5,22 +5,23 @@ moment:
 1. A worker claims the version by a conditional UPDATE that also raises `import_attempt`; it must change 1 row.
 2. It keeps `import_heartbeat_at` fresh. A version whose heartbeat is stale may be claimed by another worker.
 3. Rows are written to a file of the attempt's own. Every later UPDATE asks for the same attempt, so a worker that
-   lost its claim changes nothing, stops and removes its file.
-4. The last UPDATE makes the result visible, all of it at once.
+   lost its claim changes nothing and stops.
+4. Every few seconds the row of the version says how far the attempt is (datasets/saved.py). The worker that claims the
+   version next goes on there.
+5. The last UPDATE makes the result visible, all of it at once; then the files of all attempts go.
 """
 
 from __future__ import annotations
 
 import logging
-import tempfile
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import msgspec
 import pyarrow.parquet as pq
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import F, Q
@@ -33,7 +34,9 @@ from datasets.models import Dataset, DatasetVersion, Location, VersionState
 from datasets.pictures import Shelf
 from datasets.problems import error_count, general
 from datasets.results import Result
+from datasets.saved import Saved, directory_of, remove_directories, saved_of
 from datasets.statistics import statistics_of
+from datasets.storage import Linked
 
 logger = logging.getLogger(__name__)
 
@@ -66,47 +69,62 @@ def run_import(version_id: int) -> bool:
     if version is None:
         return False
     try:
-        with (
-            _heartbeat(version),
-            tempfile.TemporaryFile() as file,
-            tempfile.TemporaryFile() as problems,
-            tempfile.TemporaryDirectory(prefix="jingtiao-import-") as directory,
-            ExitStack() as stack,
-        ):
-            report = partial(_report, version)
-            result = Result(version, file, problems, Path(directory), _fixed_row_type(version), report)
-            stack.callback(result.columns.close)
-            place = None
-            try:
-                result.report = objects.fetch(version, report)
-                place = locations.begin(version, result)
-                result.read()
-                locations.check_kind(place, result)
-            except ConnectionFailed as failed:
-                result.refuse("connection_failed", {"reason": str(failed)})
-            _publish(version, result, place, file)
+        with _heartbeat(version):
+            _carry_out(version)
     except _ClaimLost:
         logger.info("import of %s: another worker has it, or it was cancelled", version.uid)
         _tidy_cancelled(version)
         return False
     except Exception:
-        logger.exception("import of %s stopped", version.uid)
-        _mine(version).update(
+        if not _mine(version).update(
             state=VersionState.FAILED,
             problem_count=1,
             problems=[general("unexpected")],
             problem_kinds={"unexpected": 1},
-        )
+            import_saved={},
+        ):
+            # Whoever has it now may have removed the files of this attempt.
+            logger.info("import of %s: another worker has it", version.uid, exc_info=True)
+            return False
+        logger.exception("import of %s stopped", version.uid)
+        remove_directories(version)
         raise
     return True
 
 
+def _carry_out(version: DatasetVersion) -> None:
+    saved = saved_of(version)
+    directory = directory_of(version, version.import_attempt)
+    directory.mkdir(parents=True)
+    report = partial(_report, version)
+    with closing(
+        Result(version, directory, _fixed_row_type(version), report, partial(_keep, version))
+    ) as result:
+        place = None
+        try:
+            result.report = objects.fetch(version, report)
+            place = locations.begin(version, result)
+            result.read(saved, directory_of(version, saved.attempt) if saved else None)
+            locations.check_kind(place, result)
+        except ConnectionFailed as failed:
+            result.refuse("connection_failed", {"reason": str(failed)})
+    _publish(version, result, place)
+
+
+def _keep(version: DatasetVersion, saved: Saved) -> None:
+    """Saves what the next worker could go on with; raises _ClaimLost."""
+    if not _mine(version).update(import_saved=msgspec.to_builtins(saved)):
+        raise _ClaimLost
+    remove_directories(version, but=version.import_attempt)
+
+
 @transaction.atomic
 def _tidy_cancelled(version: DatasetVersion) -> None:
-    """Removes the pictures of an import that was cancelled; its lock keeps another one from starting meanwhile."""
+    """Removes what an import that was cancelled has left; its lock keeps another one from starting meanwhile."""
     now = DatasetVersion.objects.select_for_update().filter(pk=version.pk).first()
     if now and now.import_attempt == version.import_attempt and "cancelled" in now.problem_kinds:
         Shelf(now).remove_others()
+        remove_directories(now)
 
 
 def _claim(version_id: int) -> DatasetVersion | None:
@@ -147,22 +165,18 @@ def _heartbeat(version: DatasetVersion) -> AbstractContextManager[None]:
     )
 
 
-def _publish(version: DatasetVersion, result: Result, place: Location | None, file: IO[bytes]) -> None:
+def _publish(version: DatasetVersion, result: Result, place: Location | None) -> None:
     """Stores rows and problems and makes the result visible; raises _ClaimLost."""
     folder = f"datasets/{version.uid}"
     path = problems_path = ""
     figures: dict[str, Any] = {}
     if result.rows:
-        file.seek(0)
-        with pq.ParquetFile(file) as parquet:
+        with pq.ParquetFile(result.rows_path) as parquet:
             figures = statistics_of(parquet)
-        file.seek(0)
         if place is None:
-            path = default_storage.save(f"{folder}/rows-{version.import_attempt}.parquet", File(file))
+            path = _stored(result.rows_path, f"{folder}/rows-{version.import_attempt}.parquet")
     if result.noted:
-        result.problems_file.seek(0)
-        wanted = f"{folder}/problems-{version.import_attempt}.jsonl"
-        problems_path = default_storage.save(wanted, File(result.problems_file))
+        problems_path = _stored(result.problems_path, f"{folder}/problems-{version.import_attempt}.jsonl")
     try:
         with transaction.atomic():
             _end(version, result, path, problems_path, figures)
@@ -171,6 +185,12 @@ def _publish(version: DatasetVersion, result: Result, place: Location | None, fi
         for left in filter(None, (path, problems_path)):
             default_storage.delete(left)
         raise
+
+
+def _stored(path: Path, name: str) -> str:
+    """Puts a file of the attempt into the storage, on the same disk without copying it."""
+    with path.open("rb") as file:
+        return default_storage.save(name, Linked(file))
 
 
 def _end(
@@ -203,11 +223,13 @@ def _end(
         problems=result.problems,
         problem_kinds=result.kinds,
         import_heartbeat_at=Now(),
+        import_saved={},
     )
     if not ended:
         raise _ClaimLost
     # Within the transaction: its lock keeps a new upload from being imported while files are removed.
     _remove_others(version, {path, problems_path})
+    remove_directories(version)
     result.shelf.remove_others()
 
 

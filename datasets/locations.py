@@ -147,6 +147,10 @@ class _ObjectFile(DataFile):
     place_of: Location
     etag: str
 
+    @property
+    def identity(self) -> list[object]:
+        return [*super().identity, self.etag]
+
     @contextmanager
     def raw(self) -> Iterator[IO[bytes]]:
         try:

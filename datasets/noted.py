@@ -1,11 +1,12 @@
-"""The problems of a version without some of them: in the list that the database keeps, and in the file of all."""
+"""The problems of a version, in the list that the database keeps and in the file of all: which are listed, and how
+some of them go."""
 
 from __future__ import annotations
 
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +15,34 @@ from django.core.files.storage import default_storage
 
 from datasets.models import DatasetVersion
 from datasets.problems import ERROR, KINDS, Problem, every
-from datasets.results import KEPT_PROBLEMS, KEPT_WARNINGS
+
+# The first problems are listed on the page. Of a kind that only warns fewer are, so that they leave room for errors.
+KEPT_PROBLEMS = 1000
+KEPT_WARNINGS = 100
+
+
+class Shown:
+    """Tells which problems are listed."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def takes(self, kind: str) -> bool:
+        """Counts one more of a kind; True if it belongs to the list."""
+        is_error = KINDS[kind].level == ERROR
+        group, limit = (ERROR, KEPT_PROBLEMS) if is_error else (kind, KEPT_WARNINGS)
+        self._counts[group] += 1
+        return self._counts[group] <= limit
+
+
+def first_of(problems: Iterable[Problem], shown: Shown) -> list[Problem]:
+    """Those of all problems that are listed, without their records."""
+    first = []
+    for problem in problems:
+        if shown.takes(problem["kind"]):
+            problem.pop("record", None)
+            first.append(problem)
+    return first
 
 
 class Left(NamedTuple):
@@ -32,20 +60,17 @@ def without(version: DatasetVersion, goes: Callable[[Problem], bool]) -> Left:
     if not old or not default_storage.exists(old):
         gone.update(problem["kind"] for problem in version.problems if goes(problem))
         return Left([problem for problem in version.problems if not goes(problem)], old, gone)
-    first: list[Problem] = []
-    noted: Counter[str] = Counter()
     with tempfile.TemporaryFile() as copy:
-        for problem in every(version):
-            if goes(problem):
-                gone[problem["kind"]] += 1
-                continue
-            copy.write(msgspec.json.encode(problem) + b"\n")
-            is_error = KINDS[problem["kind"]].level == ERROR
-            group, limit = (ERROR, KEPT_PROBLEMS) if is_error else (problem["kind"], KEPT_WARNINGS)
-            noted[group] += 1
-            if noted[group] <= limit:
-                problem.pop("record", None)
-                first.append(problem)
+
+        def left() -> Iterator[Problem]:
+            for problem in every(version):
+                if goes(problem):
+                    gone[problem["kind"]] += 1
+                else:
+                    copy.write(msgspec.json.encode(problem) + b"\n")
+                    yield problem
+
+        first = first_of(left(), Shown())
         if not gone:
             return Left(version.problems, old, gone)
         if not copy.tell():

@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import IO, Any
+from itertools import islice
+from typing import IO, Any, NamedTuple
 
 from datasets import fast
 from datasets.blocks import ready_block
@@ -95,10 +96,22 @@ class Shortcut:
     layout: str = ""
 
 
+class Passed(NamedTuple):
+    """What of a file was taken before: so many of the things that `records` yields, and the byte and the line that the
+    last of them ends at."""
+
+    items: int
+    end: int
+    line: int
+
+
+BEGINNING = Passed(0, 0, 0)
+
+
 def records(
-    file: IO[bytes], name: str, shortcut: Shortcut | None = None
+    file: IO[bytes], name: str, shortcut: Shortcut | None = None, passed: Passed = BEGINNING
 ) -> Iterator[Record | fast.Ready | fast.ReadyBlock | Unreadable]:
-    """Yields every record of a binary, seekable file, and what cannot be read, in order.
+    """Yields every record of a binary, seekable file behind those that are passed, and what cannot be read, in order.
 
     The name only decides where the content can be read both ways: see `_is_one_text`.
     """
@@ -106,11 +119,14 @@ def records(
     start = file.read(4096)
     if b"\0" in start:
         # UTF-16, an archive, a spreadsheet, …: one problem instead of one a line.
-        yield Unreadable("not_text_file", 1, None, len(start))
-        return
-    one_text = _is_one_text(file, name)
-    file.seek(0)
-    yield from _text_records(file) if one_text else _line_records(file, shortcut or Shortcut())
+        if not passed.items:
+            yield Unreadable("not_text_file", 1, None, len(start))
+    elif _is_one_text(file, name):
+        file.seek(0)
+        yield from islice(_text_records(file), passed.items, None)
+    else:
+        file.seek(passed.end)
+        yield from _line_records(file, shortcut or Shortcut(), passed.line, passed.end)
 
 
 def _is_one_text(file: IO[bytes], name: str) -> bool:
@@ -155,9 +171,8 @@ def _is_complete(line: bytes) -> bool:
 
 
 def _line_records(
-    file: IO[bytes], shortcut: Shortcut
+    file: IO[bytes], shortcut: Shortcut, number: int, end: int
 ) -> Iterator[Record | fast.Ready | fast.ReadyBlock | Unreadable]:
-    number, end = 0, 0
     while block := file.read(BLOCK_BYTES):
         if not block.endswith(b"\n"):
             block += file.readline(MAX_RECORD_BYTES + 1)

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from time import monotonic
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from datasets.archives import Refused
 from datasets.blocks import LAYOUTS
-from datasets.columns import FLAG_BITS, Block, Seen, Writer, digests
+from datasets.columns import FLAG_BITS, Block, digests
 from datasets.fast import DECODERS, Ready, ReadyBlock
 from datasets.formats import FORMATS, detect
 from datasets.formats.base import Format, RowError, cut, texts, turns
+from datasets.growing import GrowingWriter
 from datasets.hints import mixes_languages, personal_data, suspects
 from datasets.models import DatasetVersion
 from datasets.pictures import PictureError, Shelf
 from datasets.problems import ERROR, KINDS, Problem, excerpt
-from datasets.reading import Record, Shortcut, Unreadable
+from datasets.reading import BEGINNING, Passed, Record, Shortcut, Unreadable
+from datasets.saved import (
+    INLINE,
+    LAYOUT,
+    PICTURES,
+    PROBLEMS,
+    ROWS,
+    UNPACKED,
+    Earlier,
+    Saved,
+    note_picture,
+    take_over,
+)
 from datasets.sources import (
     MAX_UNPACKED_BYTES,
     TABLES,
@@ -38,9 +52,8 @@ from datasets.sources import (
 )
 
 PROGRESS_SECONDS = 1
-KEPT_PROBLEMS = 1000
-# Of a kind that only warns fewer places are kept, so that warnings leave room for errors.
-KEPT_WARNINGS = 100
+# So much work a worker that is killed may lose.
+SAVE_SECONDS = 5
 # So many are written into the file of all problems, with so much of a wrong record.
 NOTED_PROBLEMS = 1_000_000
 RECORD_CHARACTERS = 64 * 1024
@@ -51,6 +64,7 @@ HEAD_BYTES = 8 * 1024 * 1024
 BLOCK_BYTES = 256 * 1024
 
 Report = Callable[[int], None]
+Keep = Callable[[Saved], None]
 
 
 @dataclass(slots=True)
@@ -66,65 +80,131 @@ class _Kept:
 
 
 class Result:
-    """What the import of one version has found so far; the rows go to `file` (datasets/columns.py), all problems
-    to `problems_file`, one JSON object a line.
+    """What the import of one version has found so far. In `directory`, which is the import's own, the rows go to ROWS
+    (datasets/columns.py), and all problems to PROBLEMS, one JSON object a line.
 
     `fixed_row_type` is the kind of rows that the version must have, "" where its data decide. `report` is told how
-    many bytes of the sources are done, about once a second; it may raise to stop the import.
+    many bytes of the sources are done, about once a second, and `keep` now and then what lies safe on the disk; both
+    may raise to stop the import.
     """
 
     def __init__(
-        self,
-        version: DatasetVersion,
-        file: IO[bytes],
-        problems_file: IO[bytes],
-        directory: Path,
-        fixed_row_type: str,
-        report: Report,
+        self, version: DatasetVersion, directory: Path, fixed_row_type: str, report: Report, keep: Keep
     ) -> None:
         self.version = version
-        self.columns = Writer(file)
-        self.problems_file = problems_file
+        self.directory = directory
+        self.rows_path, self.problems_path = directory / ROWS, directory / PROBLEMS
+        self.columns: GrowingWriter | None = None
+        # What another attempt has left is copied into them before the first one is written.
+        self._problems_file = self.problems_path.open("ab")
+        self._pictures_file = (directory / PICTURES).open("ab")
         self.fixed_row_type = fixed_row_type
         self.report = report
-        self.sources = Sources(directory)
+        self.keep = keep
+        (directory / UNPACKED).mkdir()
+        self.sources = Sources(directory / UNPACKED)
         self.shelf = Shelf(version)
-        self.hash = hashlib.sha256()
         self.format: Format | None = FORMATS.get(version.format)
         self.chosen = self.format is not None
-        self.rows = 0
-        self.turns = 0
-        self.characters = 0
-        self.bytes = 0
-        self.problems: list[Problem] = []
-        self.kept_errors = 0
         self.noted = 0
         self.kinds: dict[str, int] = {}
         # Bytes of the sources that are done.
         self.passed = 0
-        self.reported_at = monotonic()
+        self.reported_at = self.saved_at = monotonic()
         # Rows that are counted but not written yet, each with its file and where it comes from.
         self._block: list[_Kept] = []
         self._block_bytes = 0
-        self._seen = Seen()
-        self._stored: dict[Place, str | PictureError] = {}
+        # The file that is read, and what of it was taken before.
+        self._number, self._start = 0, BEGINNING
+        self._begin_with(Earlier())
 
-    def read(self) -> None:
-        """Reads every source file, and ends the file of rows; raises what `report` raises."""
-        for source in self.version.files.all():
-            for left_out in self.sources.add(source, self._tell):
-                self._problem(left_out.name, left_out.kind, left_out.params)
+    def _begin_with(self, earlier: Earlier) -> None:
+        self.hash, self._seen = earlier.hash, earlier.seen
+        self.rows, self.bytes = earlier.rows, earlier.bytes
+        self.turns, self.characters = earlier.turns, earlier.characters
+        self.problems, self._shown = earlier.problems, earlier.shown
+        self._stored = earlier.pictures
+        self.shelf.used |= earlier.used
+
+    def read(self, saved: Saved | None = None, old: Path | None = None) -> None:
+        """Reads every source file, and ends the file of rows; raises what `report` and `keep` raise.
+
+        What an attempt has left in the directory `old` is taken over where it belongs to the same sources.
+        """
+        left_out = [
+            one for source in self.version.files.all() for one in self.sources.add(source, self._tell)
+        ]
         captions = self.sources.take_captions()
-        for file in self.sources.files:
-            self._read_file(file)
+        if not (saved and old and self._go_on(saved, old)):
+            for one in left_out:
+                self._problem(one.name, one.kind, one.params)
+        self.columns = GrowingWriter(self.rows_path)
+        for number, file in enumerate(self.sources.files):
+            if number >= self._number:
+                self._number = number
+                self._read_file(file)
+                self._start = BEGINNING
             self.passed += file.share
             self._tell(0, now=True)
+        self._number = len(self.sources.files)
         if captions:
             self._read_captions(captions)
             self._write()
         elif self.rows:
             self._name_unused_pictures()
-        self.columns.close()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the files. Without an error they hold everything then."""
+        if self.columns:
+            self.columns.close()
+        self._problems_file.close()
+        self._pictures_file.close()
+
+    # --- Killed and taken over -------------------------------------------------------------------------------
+
+    def _go_on(self, saved: Saved, old: Path) -> bool:
+        """Takes over what another attempt has left; False where that cannot be used."""
+        if saved.sources != self._identity():
+            return False
+        earlier = take_over(saved, old, self.directory)
+        if earlier is None:
+            return False
+        self._begin_with(earlier)
+        self.noted, self.kinds = saved.noted, dict(saved.kinds)
+        self.format = FORMATS[saved.format]
+        self._number, self._start = saved.file, saved.passed
+        return True
+
+    def _identity(self) -> str:
+        """Stands for the files, their order, and how they are read."""
+        parts = [self.version.format, [file.identity for file in self.sources.files]]
+        return sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+
+    def _save(self, passed: Passed) -> None:
+        """Brings to the disk what was found so far, and has it kept."""
+        self._write()
+        assert self.columns and self.format
+        sizes = [self.columns.save()]
+        for file in (self._problems_file, self._pictures_file):
+            file.flush()
+            os.fsync(file.fileno())
+            sizes.append(os.fstat(file.fileno()).st_size)
+        self.keep(
+            Saved(
+                layout=LAYOUT,
+                attempt=self.version.import_attempt,
+                sources=self._identity(),
+                file=self._number,
+                passed=passed,
+                sizes=(sizes[0], sizes[1], sizes[2]),
+                rows=self.rows,
+                kinds=self.kinds,
+                noted=self.noted,
+                format=self.format.key,
+            )
+        )
+        self.saved_at = monotonic()
 
     def _tell(self, more: int, now: bool = False) -> None:
         if now or monotonic() - self.reported_at > PROGRESS_SECONDS:
@@ -136,7 +216,7 @@ class Result:
     def _read_file(self, file: DataFile) -> None:
         try:
             shortcut = Shortcut()
-            with file.reading(shortcut) as (stream, scale):
+            with file.reading(shortcut, self._start) as (stream, scale):
                 self._read_records(file, stream, scale, shortcut)
                 self._write()
         except FileNotFoundError:
@@ -146,24 +226,17 @@ class Result:
 
     def _read_records(self, file: DataFile, stream: Iterator[Item], scale: float, shortcut: Shortcut) -> None:
         head: list[Item] = []
-        for item in stream:
-            head.append(item)
-            if len(head) >= HEAD_RECORDS or item.end > HEAD_BYTES:
-                break
-        if not head:
-            self._problem(file.name, "no_rows")
-            return
-        if not self._settle_format(file.name, [item.value for item in head if isinstance(item, Record)]):
-            # What is broken is still said line by line; the rest has no format to be judged by.
-            for item in head:
-                if isinstance(item, Unreadable):
-                    self._unreadable(file.name, item)
-            return
+        if not self._start.items:
+            head = self._head(stream)
+            if not self._has_format(file, head):
+                return
         if self.format:
             shortcut.decode = DECODERS.get(self.format.key)
             shortcut.layout = self.format.key if self.format.key in LAYOUTS else ""
-        for item in chain(head, stream):
+        for taken, item in enumerate(chain(head, stream), self._start.items + 1):
+            last = item.line
             if isinstance(item, ReadyBlock):
+                last += len(item.lines) - 1
                 self._ready_block(file.name, item)
             elif isinstance(item, Ready):
                 self._ready(file.name, item)
@@ -171,19 +244,46 @@ class Result:
                 self._record(file.name, file.place, item)
             else:
                 self._unreadable(file.name, item)
-            if monotonic() - self.reported_at > PROGRESS_SECONDS:
+            now = monotonic()
+            if now - self.reported_at > PROGRESS_SECONDS:
                 self._tell(int(item.end * scale))
+            if now - self.saved_at > SAVE_SECONDS:
+                self._save(Passed(taken, item.end, last))
+
+    @staticmethod
+    def _head(stream: Iterator[Item]) -> list[Item]:
+        """The first records, which tell the format."""
+        head: list[Item] = []
+        for item in stream:
+            head.append(item)
+            if len(head) >= HEAD_RECORDS or item.end > HEAD_BYTES:
+                break
+        return head
+
+    def _has_format(self, file: DataFile, head: list[Item]) -> bool:
+        if not head:
+            self._problem(file.name, "no_rows")
+            return False
+        if self._settle_format(file.name, [item.value for item in head if isinstance(item, Record)]):
+            return True
+        # What is broken is still said line by line; the rest has no format to be judged by.
+        for item in head:
+            if isinstance(item, Unreadable):
+                self._unreadable(file.name, item)
+        return False
 
     def _read_captions(self, captions: Captions) -> None:
         if not self._settle_format("", [{"image": "-", "prompt": "-"}]):
             return
-        for place, item, share in captions.read():
+        for taken, (place, item, share) in enumerate(captions.read(self._start.items), self._start.items + 1):
             if isinstance(item, Unreadable):
                 self._unreadable(item.file, item)
             else:
                 self._record(item.file, place, item)
             self.passed += share
             self._tell(0)
+            if monotonic() - self.saved_at > SAVE_SECONDS:
+                self._save(Passed(taken, 0, 0))
 
     def _name_unused_pictures(self) -> None:
         for place in self.sources.pictures:
@@ -261,6 +361,7 @@ class Result:
         self.characters += int(block.characters.sum())
         places = np.arange(block.line, block.line + len(block.lines))
         figures = block.turns, block.characters, block.languages
+        assert self.columns
         self.columns.add_block(Block(block.lines, *figures, flags, keys, name, places))
         self._check_size()
 
@@ -278,6 +379,7 @@ class Result:
         """Writes the rows that wait."""
         if not self._block:
             return
+        assert self.columns
         lines = [row.line for row in self._block]
         for number, kind in sorted(self._warnings(lines, b"\n".join(lines) + b"\n", digests(lines))):
             row = self._block[number]
@@ -310,10 +412,13 @@ class Result:
         A pair of a picture and its caption knows the place of the picture itself.
         """
         if isinstance(reference, bytes) or reference.startswith("data:"):
-            return self.shelf.put(inline(reference))
+            name = self.shelf.put(inline(reference))
+            note_picture(self._pictures_file, INLINE, name)
+            return name
         key = place if is_pair else self.sources.find(reference, place)
         if key not in self._stored:
             self._stored[key] = self._store(key)
+            note_picture(self._pictures_file, key, self._stored[key])
         stored = self._stored[key]
         if isinstance(stored, PictureError):
             raise stored
@@ -346,9 +451,9 @@ class Result:
         at: Record | Ready | Unreadable | None = None,
         field: str = "",
     ) -> None:
-        count = self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
         is_error = KINDS[kind].level == ERROR
-        is_shown = self.kept_errors < KEPT_PROBLEMS if is_error else count <= KEPT_WARNINGS
+        is_shown = self._shown.takes(kind)
         if not is_shown and self.noted >= NOTED_PROBLEMS:
             return
         problem = Problem(
@@ -364,12 +469,11 @@ class Result:
         self._note(problem, _record_text(name, at) if at and is_error else "")
         if is_shown:
             self.problems.append(problem)
-            self.kept_errors += is_error
 
     def _note(self, problem: Problem, record: str) -> None:
         """Writes a problem into the file of all problems, with the start of its record so that it can be mended."""
         noted = {**problem, "record": _storable(record[:RECORD_CHARACTERS])} if record else problem
-        self.problems_file.write(msgspec.json.encode(noted) + b"\n")
+        self._problems_file.write(msgspec.json.encode(noted) + b"\n")
 
 
 def _record_text(name: str, at: Record | Ready | Unreadable) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -20,7 +21,7 @@ from datasets.encodings import as_utf8, recognised
 from datasets.fast import Ready, ReadyBlock
 from datasets.models import SourceFile
 from datasets.pictures import PictureError
-from datasets.reading import Record, Shortcut, Unreadable, records
+from datasets.reading import BEGINNING, Passed, Record, Shortcut, Unreadable, records
 from datasets.storage import seekable
 
 # All that the archives of one import may unpack to.
@@ -66,12 +67,20 @@ class DataFile:
     # Bytes of the import's progress that reading it stands for.
     share: int
 
+    @property
+    def identity(self) -> list[object]:
+        """What tells it from other files, and from itself with another content."""
+        return [self.name, self.place, self.encoding, self.share]
+
     @contextmanager
-    def reading(self, shortcut: Shortcut) -> Iterator[tuple[Iterator[Item], float]]:
-        """Gives its records, and what their `end` is multiplied by for progress; raises Refused, FileNotFoundError."""
+    def reading(
+        self, shortcut: Shortcut, passed: Passed = BEGINNING
+    ) -> Iterator[tuple[Iterator[Item], float]]:
+        """Gives its records behind those that are passed, and what their `end` is multiplied by for progress; raises
+        Refused, FileNotFoundError."""
         with self.opened() as file:
             size = file.seek(0, 2)
-            yield _items(self.name, file, size, shortcut), self.share / max(1, size)
+            yield _items(self.name, file, size, shortcut, passed), self.share / max(1, size)
 
     def raw(self) -> AbstractContextManager[IO[bytes]]:
         """Opens it as it is; raises FileNotFoundError."""
@@ -94,18 +103,22 @@ class DataFile:
                 raise Refused("other_encoding", encoding=encoding)
 
 
-def _items(name: str, file: IO[bytes], size: int, shortcut: Shortcut) -> Iterator[Item]:
-    """Reads a file as its name says."""
+def _items(name: str, file: IO[bytes], size: int, shortcut: Shortcut, passed: Passed) -> Iterator[Item]:
+    """Reads a file as its name says. Only lines of JSON can be entered in their middle; other records that are passed
+    are read once more."""
     suffix = suffix_of(name)
+    items: Iterator[Item]
     if suffix in (".csv", ".tsv"):
-        return tables.csv_records(file, size)
-    if suffix == ".xlsx":
-        return tables.xlsx_records(file, size)
-    if suffix == ".parquet":
-        return tables.parquet_records(file, size)
-    if suffix == ".txt" and not _holds_json(file):
-        return tables.text_records(file, size)
-    return records(file, name, shortcut)
+        items = tables.csv_records(file, size)
+    elif suffix == ".xlsx":
+        items = tables.xlsx_records(file, size)
+    elif suffix == ".parquet":
+        items = tables.parquet_records(file, size)
+    elif suffix == ".txt" and not _holds_json(file):
+        items = tables.text_records(file, size)
+    else:
+        return records(file, name, shortcut, passed)
+    return islice(items, passed.items, None)
 
 
 def _holds_json(file: IO[bytes]) -> bool:
@@ -291,9 +304,10 @@ class Captions:
 
     pairs: list[tuple[Place, DataFile | None]]
 
-    def read(self) -> Iterator[tuple[Place, Record | Unreadable, int]]:
-        """Yields for each picture its place, a record with `image` (or what is wrong), and bytes of progress."""
-        for place, file in self.pairs:
+    def read(self, start: int = 0) -> Iterator[tuple[Place, Record | Unreadable, int]]:
+        """Yields for each picture from number `start` on its place, a record with `image` (or what is wrong), and bytes
+        of progress."""
+        for place, file in self.pairs[start:]:
             if file is None:
                 yield place, Unreadable("no_caption", 1, None, 0, file=place[1]), 0
             else:

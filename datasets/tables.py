@@ -51,7 +51,9 @@ def csv_records(file: IO[bytes], size: int) -> Iterator[Record | Unreadable]:
     except csv.Error as error:
         yield Unreadable("csv_broken", lines.number, None, size, params={"detail": str(error)})
     finally:
-        text.detach()
+        # Of an import that is called off the file is closed before this ends.
+        if not file.closed:
+            text.detach()
 
 
 class _Lines:

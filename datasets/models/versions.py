@@ -112,6 +112,8 @@ class DatasetVersion(models.Model):
     statistics = models.JSONField(_("statistics"), default=dict, blank=True)
     import_heartbeat_at = models.DateTimeField(_("last sign of life"), null=True, blank=True)
     import_attempt = models.PositiveIntegerField(_("starts"), default=0)
+    # How far an attempt has come: datasets.saved.Saved, {} where there is nothing to go on with.
+    import_saved = models.JSONField(_("saved state of the import"), default=dict, blank=True)
 
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(

@@ -9,7 +9,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils import timezone
 
-from datasets import imports, results
+from datasets import imports, noted, results
 from datasets.imports import run_import, stale_imports
 from datasets.models import DatasetVersion, VersionState
 from datasets.rows import iter_rows, page_of_rows
@@ -69,7 +69,7 @@ def test_a_warning_does_not_fail_the_version(waiting, monkeypatch: pytest.Monkey
 def test_only_the_first_problems_are_kept_but_all_are_counted(
     waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "KEPT_PROBLEMS", 5)
+    monkeypatch.setattr(noted, "KEPT_PROBLEMS", 5)
     version = imported(waiting(a__jsonl=f"{GOOD}\n" + "{}\n" * 60))
     assert (len(version.problems), version.problem_count, version.row_count) == (5, 60, 1)
 
