@@ -1,4 +1,4 @@
-"""Copies of a version in object storage: the section of its page, and the form that asks for one."""
+"""Copies of a version in object storage or on a hub: the section of its page, and the forms that ask for one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
 from catalog import pushing
-from catalog.models import ModelVersion, Push
+from catalog.models import HubAccount, ModelVersion, Push
 from console.access import get_visible, get_writable, may_write
 from console.htmx import HtmxHttpRequest, wants_fragment
 from datasets.models import Connection
@@ -55,6 +55,34 @@ class PushForm(forms.Form):
         return cleaned
 
 
+class HubPushForm(forms.Form):
+    """The repository that a version is copied to."""
+
+    account = forms.ModelChoiceField(
+        HubAccount.objects.none(), label=_("Hub account"), empty_label=None, to_field_name="uid"
+    )
+    repository = forms.CharField(
+        label=_("Repository"),
+        max_length=200,
+        help_text=_("people/model; a private one is made if there is none of that name."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, version: ModelVersion, **kwargs: Any) -> None:
+        kwargs |= {"auto_id": "hub_%s"}
+        super().__init__(*args, **kwargs)
+        field = self.fields["account"]
+        assert isinstance(field, forms.ModelChoiceField)
+        field.queryset = HubAccount.objects.filter(workspace=version.model.workspace_id)
+
+
+# What is asked for, its form, who carries it out; the key is the button's.
+WAYS = {
+    "storage": (PushForm, pushing.request),
+    "hub": (HubPushForm, pushing.request_on_hub),
+}
+
+
 @require_http_methods(["GET", "POST"])
 @login_required
 def pushes(request: HtmxHttpRequest, uid: str) -> HttpResponse:
@@ -66,32 +94,41 @@ def pushes(request: HtmxHttpRequest, uid: str) -> HttpResponse:
             return redirect("models:version", uid=uid)
         return _section(request, version)
     version = get_writable(found, request.user, "model__workspace", uid=uid)
-    form = PushForm(request.POST, version=version)
+    way = "hub" if request.POST.get("way") == "hub" else "storage"
+    form_class, ask_for = WAYS[way]
+    form = form_class(request.POST, version=version)
     if form.is_valid():
         try:
-            pushing.request(version, request.user, **form.cleaned_data)
+            ask_for(version, request.user, **form.cleaned_data)
         except pushing.PushRefused as refused:
             form.add_error(refused.field or None, str(refused))
+    refused_forms = {way: form} if form.errors else {}
     if wants_fragment(request):
-        return _section(request, version, form if form.errors else None)
-    if form.errors:
+        return _section(request, version, refused_forms)
+    if refused_forms:
         context = {"version": version, "may_write": True, "nav": "models"}
-        return render(request, "models/push.html", context | pushes_context(version, form), status=422)
+        return render(
+            request, "models/push.html", context | pushes_context(version, refused_forms), status=422
+        )
     return redirect("models:version", uid=uid)
 
 
-def pushes_context(version: ModelVersion, form: PushForm | None = None) -> dict[str, Any]:
-    """What models/_pushes.html needs besides `version` and `may_write`."""
-    newest: list[Push] = list(version.pushes.select_related("connection", "created_by")[:SHOWN])
+def pushes_context(version: ModelVersion, refused: dict[str, forms.Form] | None = None) -> dict[str, Any]:
+    """What models/_pushes.html needs besides `version` and `may_write`; `refused` forms by way."""
+    newest: list[Push] = list(version.pushes.select_related("connection", "account", "created_by")[:SHOWN])
+    workspace = version.model.workspace_id
     return {
         "pushes": newest,
         "is_pushing": any(not push.is_over for push in newest),
-        "push_form": form or PushForm(version=version),
-        "has_connections": Connection.objects.filter(workspace=version.model.workspace_id).exists(),
+        "forms": {way: kind(version=version) for way, (kind, _ask) in WAYS.items()} | (refused or {}),
+        "has_connections": Connection.objects.filter(workspace=workspace).exists(),
+        "has_accounts": HubAccount.objects.filter(workspace=workspace).exists(),
     }
 
 
-def _section(request: HtmxHttpRequest, version: ModelVersion, form: PushForm | None = None) -> HttpResponse:
+def _section(
+    request: HtmxHttpRequest, version: ModelVersion, refused: dict[str, forms.Form] | None = None
+) -> HttpResponse:
     context = {"version": version, "may_write": may_write(request, version.model.workspace_id)}
-    status = 422 if form else 200
-    return render(request, "models/_pushes.html", context | pushes_context(version, form), status=status)
+    status = 422 if refused else 200
+    return render(request, "models/_pushes.html", context | pushes_context(version, refused), status=status)

@@ -8,6 +8,7 @@ whole, which it knows by their size and the checksum that was stored with them.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -22,8 +23,9 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
+from catalog import hub
 from catalog.archive import folder_name
-from catalog.models.pushes import Push, PushState
+from catalog.models.pushes import HubAccount, Push, PushState
 from catalog.models.registry import ModelVersion, ModelVersionState
 from console.beating import beating
 from console.models import User
@@ -33,6 +35,8 @@ from datasets.storage import stream
 
 logger = logging.getLogger(__name__)
 
+# Hugging Face: at most 96 characters each, and a namespace.
+REPOSITORY = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
 STALE_SECONDS = 60
 HEARTBEAT_SECONDS = 5
 # S3 takes 10,000 parts of a file: 640 GB.
@@ -59,11 +63,11 @@ def default_folder(version: ModelVersion) -> str:
 
 def request(version: ModelVersion, user: User, connection: Connection, bucket: str, folder: str) -> Push:
     """Has a version copied to `s3://bucket/folder/`; raises PushRefused. The connection is the workspace's."""
-    from catalog.tasks import push_version
-
     if version.state != ModelVersionState.READY:
         raise PushRefused(_("Only a version that is ready can be copied."))
     bucket, folder = connection.bucket or bucket.strip(), folder.strip().strip("/")
+    if not bucket:
+        raise PushRefused(_("This connection names no bucket, so name one here."), "bucket")
     push = Push(version=version, created_by=user, connection=connection, bucket=bucket, folder=folder)
     try:
         push.clean_fields()
@@ -72,11 +76,30 @@ def request(version: ModelVersion, user: User, connection: Connection, bucket: s
         raise PushRefused(" ".join(messages), field) from error
     if any(part in (".", "..") or not part for part in folder.split("/") if folder):
         raise PushRefused(_("A folder has neither empty parts nor “.” or “..” in its path."), "folder")
+    return _wait(push, "folder", bucket=bucket, folder=folder, connection=connection)
+
+
+def request_on_hub(version: ModelVersion, user: User, account: HubAccount, repository: str) -> Push:
+    """Has a version copied to a repository on a hub; raises PushRefused. The account is the workspace's."""
+    if version.state != ModelVersionState.READY:
+        raise PushRefused(_("Only a version that is ready can be copied."))
+    repository = repository.strip()
+    if not REPOSITORY.fullmatch(repository):
+        text = _("A repository is named like people/model: letters, digits, “-”, “_” and “.”.")
+        raise PushRefused(text, "repository")
+    push = Push(version=version, created_by=user, account=account, repository=repository)
+    return _wait(push, "repository", account=account, repository=repository)
+
+
+def _wait(push: Push, field: str, **same: Any) -> Push:
+    """Saves a push and has it carried out; raises PushRefused while the same one is."""
+    from catalog.tasks import push_version
+
     with transaction.atomic():
-        ModelVersion.objects.select_for_update().get(pk=version.pk)
-        same = version.pushes.filter(bucket=bucket, folder=folder, connection=connection)
-        if same.filter(state__in=(PushState.WAITING, PushState.RUNNING)).exists():
-            raise PushRefused(_("It is being copied there already."), "folder")
+        ModelVersion.objects.select_for_update().get(pk=push.version_id)
+        others = push.version.pushes.filter(**same)
+        if others.filter(state__in=(PushState.WAITING, PushState.RUNNING)).exists():
+            raise PushRefused(_("It is being copied there already."), field)
         push.save()
         # The broker may be away for a moment; beat asks again.
         transaction.on_commit(partial(push_version.delay, push.pk), robust=True)
@@ -86,6 +109,10 @@ def request(version: ModelVersion, user: User, connection: Connection, bucket: s
 def waiting() -> list[int]:
     """Ids of the pushes that wait for a worker, or whose worker died."""
     return list(_claimable().values_list("pk", flat=True))
+
+
+def is_for_a_hub(push_id: int) -> bool:
+    return Push.objects.filter(pk=push_id).exclude(repository="").exists()
 
 
 def carry_out(push_id: int) -> bool:
@@ -115,7 +142,7 @@ def _claimable() -> QuerySet[Push]:
 
 
 def _claim(push_id: int) -> Push | None:
-    push = _claimable().select_related("version__model", "connection").filter(pk=push_id).first()
+    push = _claimable().select_related("version__model", "connection", "account").filter(pk=push_id).first()
     if push is None:
         return None
     # Compare and swap: of two workers that read the same attempt one changes the row.
@@ -139,6 +166,9 @@ def _end(push: Push, state: PushState, error: str = "") -> bool:
 
 def _copy(push: Push) -> None:
     """Copies file by file; raises ConnectionFailed, FileNotFoundError, _ClaimLost."""
+    if push.repository:
+        hub.copy(push, partial(_report, push, 0))
+        return
     if push.connection is None:
         raise ConnectionFailed(_("The connection has been deleted."))
     client = client_of(push.connection)

@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from catalog import push_views, registry_views
+from catalog import hub_views, push_views, registry_views
 
 app_name = "models"
 urlpatterns = [
     path("", registry_views.model_list, name="list"),
+    path("hubs/", hub_views.hub_accounts, name="hubs"),
+    path("hubs/<str:uid>/delete/", hub_views.delete_hub_account, name="delete_hub"),
     path("<str:uid>/", registry_views.model_detail, name="detail"),
     path("<str:uid>/delete/", registry_views.delete_model, name="delete"),
     path("versions/<str:uid>/", registry_views.version_detail, name="version"),

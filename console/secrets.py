@@ -18,6 +18,7 @@ from django.db.models import Model, QuerySet
 API_KEYS = "jingtiao: secrets of API keys"
 CONNECTIONS = "jingtiao: secrets of connections"
 SERVING = "jingtiao: keys of serving endpoints"
+HUBS = "jingtiao: tokens of model hubs"
 TRACKING = "jingtiao: secrets of tracking servers"
 
 

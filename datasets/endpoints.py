@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -135,3 +137,25 @@ def guard(client: Any) -> None:
     """
     session = client._endpoint.http_session
     session._manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+@contextmanager
+def allowed_addresses_only() -> Iterator[None]:
+    """Every name that this process looks up has to lead to an allowed address, those of redirects as well.
+
+    For processes that do nothing else: libraries that give no way to their connections run in one.
+    """
+    ask = socket.getaddrinfo
+
+    def checked(host: Any, *rest: Any, **options: Any) -> Any:
+        found = ask(host, *rest, **options)
+        for *_others, address in found:
+            if not is_allowed(str(host), str(address[0])):
+                raise InnerAddress(f"{host} leads to {address[0]}")
+        return found
+
+    socket.getaddrinfo = checked
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = ask

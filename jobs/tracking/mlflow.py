@@ -7,12 +7,11 @@ in, and is to reach no address that the operator does not allow.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -21,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from console.secrets import TRACKING, decrypt
-from datasets.endpoints import EndpointRefused, InnerAddress, check_endpoint, is_allowed
+from datasets.endpoints import EndpointRefused, allowed_addresses_only, check_endpoint
 from jobs.models import Run, RunState
 from jobs.tracking import due
 from jobs.tracking.models import Target, Tracked, Tracking
@@ -52,7 +51,7 @@ def send(tracking: Tracking) -> None:
         for run in due.due_runs(tracking, Target.MLFLOW):
             Tracked.objects.update_or_create(run=run, target=Target.MLFLOW, defaults={"error": str(refused)})
         return
-    with _signed_in(tracking), _allowed_addresses_only():
+    with _signed_in(tracking), allowed_addresses_only():
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=tracking.mlflow_uri)
@@ -150,21 +149,3 @@ def _signed_in(tracking: Tracking) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(before)
 
-
-@contextmanager
-def _allowed_addresses_only() -> Iterator[None]:
-    """Every name that is looked up has to lead to an allowed address, those of redirects as well."""
-    ask = socket.getaddrinfo
-
-    def checked(host: Any, *rest: Any, **options: Any) -> Any:
-        found = ask(host, *rest, **options)
-        for *_others, address in found:
-            if not is_allowed(str(host), str(address[0])):
-                raise InnerAddress(f"{host} leads to {address[0]}")
-        return found
-
-    socket.getaddrinfo = checked
-    try:
-        yield
-    finally:
-        socket.getaddrinfo = ask
