@@ -14,6 +14,8 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
 
+from tests import forks
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,6 +33,7 @@ def environment(**extra: str) -> dict[str, str]:
         "WEIGHTS_DIR": str(settings.WEIGHTS_DIR),
         "LEASE_SECONDS": "5",
         "TRAINER_WARM": "0",
+        "TRAINER_PYTHON": forks.trainer_python(),
         "PUBLISH_MERGED": "never",  # it takes a process with the training libraries for every adapter
         **extra,
     }

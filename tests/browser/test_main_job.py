@@ -23,7 +23,7 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def worker(tmp_path):
     """One worker for imports and training; it and its trainers end with the test."""
-    process = Worker(tmp_path / "worker.log", "default,training")
+    process = Worker(tmp_path / "worker.log", "default,training", TRAINER_PYTHON="")  # the real command
     yield process
     process.stop()
     for found in psutil.process_iter(["cmdline"]):

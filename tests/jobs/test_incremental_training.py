@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 from django.utils import timezone
@@ -17,6 +15,8 @@ from jobs.run_files import result_directory
 from jobs.weights import WeightsUnavailable
 from tests.rows import store_rows
 from tests.tiny_models import make_tiny
+from tests.training.runs import Run as TrainerRun
+from tests.training.runs import train
 
 pytestmark = [pytest.mark.training, pytest.mark.django_db]
 
@@ -45,8 +45,7 @@ def run_on(make_run, make_version, weights, base_model):
         RunSource.objects.create(run=made, version=versions[word])
         made = Run.objects.get(pk=made.pk)
         directory = launch.prepare(made)
-        command = [sys.executable, "-m", "jobs.training", str(directory)]
-        subprocess.run(command, cwd=launch.settings.BASE_DIR, check=True, capture_output=True)
+        train(TrainerRun(directory)).check_returncode()
         lines = (directory / "events.jsonl").read_text().splitlines()
         return made, [json.loads(line) for line in lines]
 

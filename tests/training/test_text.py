@@ -277,20 +277,24 @@ def runs(new_run) -> dict[str, Run]:
     still = {**PLAIN, "learningRate": 1e-12, "validationStep": 100}
     for size in (1, 5):
         runs[f"evaluated by {size}"] = new_run(eval_rows=LONG, **{**still, "batchSize": size})
+    effects = {}
     for key, (method, values, rows, eval_rows, _) in EFFECTS.items():
         plain = LORA if method == ADAPTER else PLAIN
-        runs[key] = new_run("llama", method, rows, eval_rows, **{**plain, **values})
+        effects[key] = new_run("llama", method, rows, eval_rows, **{**plain, **values})
     script = (
         "import sys\n"
         "from jobs.training.__main__ import main\n"
+        "from jobs.training import samples\n"
         f"code = main({[str(run.path) for run in runs.values()]!r})\n"
+        "samples.PROMPTS = 0\n"  # which change nothing (test_samples.py) and take half of the time
+        f"code = max(code, main({[str(run.path) for run in effects.values()]!r}))\n"
         "print('django' in sys.modules)\n"
         "sys.exit(code)\n"
     )
     process = forks.run(script)
     assert process.returncode == 0, process.stderr[-3000:]
     assert process.stdout.rstrip().endswith("False"), "the trainer imported django"
-    return runs
+    return runs | effects
 
 
 def test_every_hyperparameter_has_an_effect_listed():
