@@ -34,8 +34,9 @@ from datasets.formats.base import Row, RowError, cut, texts, turns
 from datasets.hints import mixes_languages, personal_data
 from datasets.models import DatasetVersion, RowType, VersionState
 from datasets.noted import Left, without
-from datasets.problems import ERROR, KINDS, Problem, general, message
+from datasets.problems import ERROR, KINDS, Problem, excerpt, general, message
 from datasets.publishing import NotAllowed
+from datasets.sources import suffix_of
 from datasets.statistics import statistics_of
 
 # Versions whose rows may be changed.
@@ -166,11 +167,12 @@ def drop_flagged(version: DatasetVersion, kind: str) -> int:
 @dataclass(frozen=True)
 class _Written:
     """What a change of the rows comes to: the figures to store; where rows were dropped or replaced; the warnings
-    (place and kind) that no longer hold."""
+    (place and kind) that no longer hold, and those that are new."""
 
     figures: dict[str, Any]
     touched: set[Origin]
     ended: set[tuple[Origin, str]]
+    begun: list[Problem]
 
 
 def _write(
@@ -184,6 +186,7 @@ def _write(
     hashed, seen = hashlib.sha256(), set()
     touched: set[Origin] = set()
     ended: set[tuple[Origin, str]] = set()
+    begun: list[Problem] = []
     rows = turn_count = characters = 0
     duplicate = FLAG_BITS["duplicate"]
     # Behind the rows that there are come those that are appended, whose figures are not known yet.
@@ -203,6 +206,9 @@ def _write(
             flags = flags | duplicate if key in seen else flags & ~duplicate
             if over := before & ~flags:
                 ended |= {((name, place), kind) for kind, bit in FLAG_BITS.items() if over & bit}
+            # Of rows that are appended nothing was told yet.
+            if over := flags & ~before if number < version.row_count else flags:
+                begun += [_warning(kind, line, name, place) for kind, bit in FLAG_BITS.items() if over & bit]
             seen.add(key)
             writer.add(line, turn, count, flags, name, place)
             hashed.update(line + b"\n")
@@ -213,7 +219,21 @@ def _write(
         "character_count": characters,
         "content_hash": hashed.hexdigest(),
     }
-    return _Written(figures, touched, ended)
+    return _Written(figures, touched, ended, begun)
+
+
+def _warning(kind: str, line: bytes, file: str, place: int) -> Problem:
+    """A warning of a row, as an import lists it: of a JSON text the place is the number of the row, else its line."""
+    is_number = suffix_of(file) == ".json"
+    return Problem(
+        file=file,
+        line=None if is_number else place or None,
+        row=place if is_number else None,
+        field="",
+        kind=kind,
+        params={},
+        excerpt=excerpt(line.decode()),
+    )
 
 
 def _rows(version: DatasetVersion) -> Iterator[tuple[bytes, int, int, int, str, int]]:
@@ -235,10 +255,11 @@ def _figures(line: bytes) -> tuple[int, int, int]:
 
 
 def _told_again(version: DatasetVersion, flagged: dict[str, int], written: _Written) -> dict[str, Any]:
-    """The warnings after a change: those of rows that are gone or were changed go, counts follow the rows."""
+    """The warnings after a change: those of rows that are gone or were cured go, those of new texts come, counts follow
+    the rows."""
     left = Left(version.problems, version.problems_path, Counter())
-    if written.touched or written.ended:
-        left = without(version, partial(_is_over, written))
+    if written.touched or written.ended or written.begun:
+        left = without(version, partial(_is_over, written), written.begun)
     # What concerns one good row stands in its flags.
     kinds = {kind: count - left.gone[kind] for kind, count in version.problem_kinds.items()}
     kinds |= {kind: flagged.get(kind, 0) for kind in FLAG_BITS}

@@ -1,12 +1,12 @@
 """The problems of a version, in the list that the database keeps and in the file of all: which are listed, and how
-some of them go."""
+some of them go and others come."""
 
 from __future__ import annotations
 
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -46,7 +46,7 @@ def first_of(problems: Iterable[Problem], shown: Shown) -> list[Problem]:
 
 
 class Left(NamedTuple):
-    """The first problems, for the database; the file of all ("" without one; a new one if some went); how many
+    """The first problems, for the database; the file of all ("" without one; a new one if some went or came); how many
     went, by kind."""
 
     problems: list[Problem]
@@ -54,25 +54,31 @@ class Left(NamedTuple):
     gone: Counter[str]
 
 
-def without(version: DatasetVersion, goes: Callable[[Problem], bool]) -> Left:
-    """The problems for which `goes` is false. The version itself and its old file stay as they are."""
+def without(version: DatasetVersion, goes: Callable[[Problem], bool], more: Sequence[Problem] = ()) -> Left:
+    """The problems for which `goes` is false, and behind them `more`. The version itself and its old file stay as they
+    are."""
     old, gone = version.problems_path, Counter[str]()
-    if not old or not default_storage.exists(old):
-        gone.update(problem["kind"] for problem in version.problems if goes(problem))
-        return Left([problem for problem in version.problems if not goes(problem)], old, gone)
+    kept = bool(old) and default_storage.exists(old)
     with tempfile.TemporaryFile() as copy:
 
         def left() -> Iterator[Problem]:
-            for problem in every(version):
+            for problem in every(version) if kept else version.problems:
                 if goes(problem):
                     gone[problem["kind"]] += 1
                 else:
-                    copy.write(msgspec.json.encode(problem) + b"\n")
                     yield problem
+            yield from more
 
-        first = first_of(left(), Shown())
-        if not gone:
+        def copied() -> Iterator[Problem]:
+            for problem in left():
+                copy.write(msgspec.json.encode(problem) + b"\n")
+                yield problem
+
+        first = first_of(copied(), Shown())
+        if not gone and not more:
             return Left(version.problems, old, gone)
+        if not kept:
+            return Left(first, old, gone)
         if not copy.tell():
             return Left([], "", gone)
         copy.seek(0)

@@ -98,6 +98,29 @@ def test_warnings_without_a_flag_go_with_their_rows(imported) -> None:
     assert warned(version) == ({"formula_like": 1}, [(4, "formula_like")])
 
 
+def test_new_warnings_are_listed_with_their_rows(imported) -> None:
+    rows = [[{"prompt": f"q {number}", "response": "r"}] for number in range(4)]
+    version = imported({"a.jsonl": b"\n".join(map(msgspec.json.encode, rows))})
+    change(version, {1: talk("mail me: ada@example.com"), 2: talk("q 0", "r")}, append=[talk("q 3", "r")])
+    version.refresh_from_db()
+    expected = [("email_address", "a.jsonl", 2), ("duplicate", "a.jsonl", 3), ("duplicate", "", None)]
+    assert [(one["kind"], one["file"], one["line"]) for one in version.problems] == expected
+    assert version.problem_kinds == {"email_address": 1, "duplicate": 2} == version.statistics["flags"]
+    assert "ada@example.com" in version.problems[0]["excerpt"]
+    change(version, {1: talk("mail me: bob@example.com"), 2: talk("another")})
+    version.refresh_from_db()
+    assert [one["kind"] for one in version.problems] == ["email_address", "duplicate"]
+
+
+def test_new_warnings_stand_in_the_file_of_all_too(imported) -> None:
+    row = b'[{"prompt": "q", "response": "r"}]\n'
+    version = imported({"a.jsonl": row * 2 + b'[{"prompt": "p", "response": "r"}]'})
+    assert version.problems_path
+    change(version, {2: talk("q", "r")})
+    version.refresh_from_db()
+    assert [problem["line"] for problem in every(version)] == [2, 3]
+
+
 def test_a_change_that_fails_leaves_neither_rows_nor_problems(imported, monkeypatch) -> None:
     version = imported({"a.jsonl": b"\n".join([msgspec.json.encode(talk("a"))] * 3)})
     before = files(version)
