@@ -216,6 +216,13 @@ KINDS: dict[str, Kind] = {
         _("The Parquet file unpacks to more than %(ratio)s times its size. Nothing was read from here on."),
         spoils_file=True,
     ),
+    "parquet_pages": Kind(
+        _("Pages too large"),
+        _(
+            "Reading a row group of the Parquet file takes more than %(limit)s MB at once. Write it with smaller pages."
+        ),
+        spoils_file=True,
+    ),
     "too_many_columns": Kind(
         _("Too many columns"),
         _("The table has %(count)s columns; at most %(limit)s are read."),

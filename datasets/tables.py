@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from datasets import pictures
 from datasets.archives import MAX_RATIO, RATIO_FROM_BYTES
+from datasets.parquet_pages import Chunk, chunk_of
 from datasets.reading import MAX_RECORD_BYTES, Record, Unreadable
 
 # A cell may be as long as a record.
@@ -33,6 +34,8 @@ MAX_SHEET_RATIO = 300
 # More columns than any format has names for; a row of them is a record of that many keys.
 MAX_COLUMNS = 1000
 PARQUET_BATCH = 64
+# Pages are unpacked as a whole, one of each column at a time. Writers make them of about 1 MB, with pictures of more.
+MAX_PAGES_BYTES = 512 * 1024**2
 # Rows that become Python objects at a time take at most so many bytes, except for a single one.
 PARQUET_SLICE_BYTES = 32 * 1024**2
 # What spreadsheets run when they open a file of ours: =HYPERLINK(…), @SUM(…), +cmd|…
@@ -219,9 +222,13 @@ def parquet_records(file: IO[bytes], size: int) -> Iterator[Record | Unreadable]
         if isinstance(keys, Unreadable):
             yield keys
             return
-        chunks = [group.column(n) for group in _row_groups(metadata) for n in range(group.num_columns)]
-        if _unpacks_too_far(sum(chunk.total_uncompressed_size for chunk in chunks), size):
+        groups = [_chunks(file, group) for group in _row_groups(metadata)]
+        chunks = [chunk for group in groups for chunk in group]
+        if _unpacks_too_far(sum(chunk.unpacked for chunk in chunks), size):
             yield Unreadable("parquet_bomb", 1, None, size, params={"ratio": MAX_RATIO})
+            return
+        if any(_memory_of(group) > MAX_PAGES_BYTES for group in groups):
+            yield Unreadable("parquet_pages", 1, None, size, params={"limit": MAX_PAGES_BYTES // 1024**2})
             return
         repeated = sorted({chunk.path_in_schema for chunk in chunks if _repeats(chunk)})
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1024**2, read_dictionary=repeated)
@@ -257,24 +264,35 @@ def _row_groups(metadata: Any) -> Iterator[Any]:
     return (metadata.row_group(number) for number in range(metadata.num_row_groups))
 
 
+def _chunks(file: IO[bytes], group: Any) -> list[Chunk]:
+    return [chunk_of(file, group.column(number)) for number in range(group.num_columns)]
+
+
+def _memory_of(group: list[Chunk]) -> int:
+    """The bytes that the pages of a row group can take together: of each column one, and its dictionary."""
+    return sum(chunk.largest + chunk.dictionary for chunk in group)
+
+
 def _unpacks_too_far(unpacked: int, packed: int) -> bool:
     return unpacked > RATIO_FROM_BYTES and unpacked > MAX_RATIO * max(1, packed)
 
 
-def _repeats(chunk: Any) -> bool:
+def _repeats(chunk: Chunk) -> bool:
     """True for texts that the file holds once and its rows many times, so that they take no more in memory either.
 
     Reading all texts so would take five times as long. Writers keep the dictionaries of a column below 1 MB; texts
     compress to a tenth at most.
     """
-    if not chunk.has_dictionary_page or chunk.physical_type not in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"):
+    if not chunk.dictionary or chunk.physical_type not in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"):
         return False
-    unpacked, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
-    dictionary = chunk.data_page_offset - (chunk.dictionary_page_offset or chunk.data_page_offset)
-    return bool(unpacked > 20 * packed or unpacked < 4 * chunk.num_values or dictionary > 2 * 1024**2)
+    return (
+        chunk.unpacked > 20 * max(1, chunk.packed)
+        or chunk.unpacked < 4 * chunk.num_values
+        or chunk.dictionary > 2 * 1024**2
+    )
 
 
-def _row_limit(chunks: Sequence[Any]) -> int:
+def _row_limit(chunks: Sequence[Chunk]) -> int:
     """How many bytes one row may have: as many as a record, or a picture where columns hold bytes."""
     names = [chunk.path_in_schema.lower() for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"]
     holds_bytes = any(name.endswith("bytes") or "image" in name for name in names)
