@@ -19,7 +19,7 @@ from console.api.qianfan import Action
 from console.deletion import NotDeletable
 from console.models import Scope
 from datasets import deletion, publishing
-from datasets.api import lookups
+from datasets.api import bos, lookups
 from datasets.models import DatasetVersion, RowType, VersionState
 
 # Kind of rows: (projectType, templateType, dataType).
@@ -169,14 +169,17 @@ def delete(caller: Caller, body: OneVersion) -> bool:
 
 class Import(Struct, rename="camel"):
     dataset_id: str
+    files: list[str] = []
+    import_from: int = 1
 
 
 def import_files(caller: Caller, body: Import) -> bool:
-    lookups.version(caller, body.dataset_id, "datasetId")
-    raise invalid(NO_BOS, "files")
+    version = lookups.version(caller, body.dataset_id, "datasetId")
+    if body.import_from != 1:
+        raise invalid("Only files in BOS are imported: importFrom 1.", "importFrom")
+    bos.start_import(caller, version, body.files)
+    return True
 
-
-NO_BOS = "Files in BOS cannot be imported here. Upload them on the dataset's page or with POST /v1/files."
 
 ACTIONS = {
     "create": Action(create, CreateV1, Scope.WRITE, creates=True),

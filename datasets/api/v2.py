@@ -18,8 +18,8 @@ from console.api.qianfan import Action, Page, page
 from console.deletion import NotDeletable
 from console.models import Scope
 from datasets import deletion, publishing
-from datasets.api import lookups
-from datasets.api.v1 import NO_BOS, create_dataset
+from datasets.api import bos, lookups
+from datasets.api.v1 import create_dataset
 from datasets.api.v1 import publish as publish_or_refuse
 from datasets.models import Dataset, DatasetVersion, RowType, VersionState
 
@@ -180,8 +180,10 @@ def publish_version(caller: Caller, body: OneVersion) -> bool:
 
 
 def create_import(caller: Caller, body: Import) -> str:
-    lookups.version(caller, body.version_id)
-    raise invalid(NO_BOS, "files")
+    """The task is named like the version: see describe_import."""
+    version = lookups.version(caller, body.version_id)
+    bos.start_import(caller, version, body.files)
+    return version.uid
 
 
 def describe_import(caller: Caller, body: OneImport) -> dict[str, Any]:
