@@ -16,7 +16,7 @@ class PushState(models.TextChoices):
     WAITING = "Waiting", _("Waiting")
     RUNNING = "Running", _("Copying")
     DONE = "Done", _("Done")
-    FAILED = "Fail", _("Failed")
+    FAILED = "Failed", _("Failed")
 
 
 class HubAccount(models.Model):

@@ -12,7 +12,11 @@ from catalog.models import BaseModel, Model, ModelFamily, ModelVersion, Push
 from catalog.models.pushes import PushState
 from tests.datasets.buckets import BUCKET, admin, connect, s3_server
 
-FILES = {"model.safetensors": b"not really weights" * 100, "merged/config.json": b"{}"}
+FILES = {
+    "model.safetensors": b"not really weights" * 100,
+    "merged/config.json": b"{}",
+    "README.md": b"---\n---\n",
+}
 HTMX = {"headers": {"hx-request": "true"}}
 
 
