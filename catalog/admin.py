@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from catalog import registry_admin, rules  # noqa: F401 -- registers the models of 我的模型
+from catalog import registry_admin, rules, serving_admin  # noqa: F401 -- register their models
 from catalog.hyperparameters import HYPERPARAMETERS
 from catalog.models import BaseModel, ModelFamily, Offer, OfferedHyperparameter, WeightsKind
 from catalog.values import InvalidValue, Kind, Value, format_number, parse

@@ -23,8 +23,22 @@ class Program:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def console_programs(host: str, port: int) -> list[Program]:
-    """Web, the two Celery workers and beat; they read DATABASE_URL and REDIS_URL from the environment."""
+SERVING_PORT = 8100
+
+
+def serving_arguments(bind: str) -> list[str]:
+    """What Python is given for the program that serves models. One process, because it owns the models; its threads
+    wait for them."""
+    return [
+        *("-m", "gunicorn", "catalog.serving_app:application", "--bind", bind),
+        *("--workers", "1", "--worker-class", "gthread", "--threads", "32", "--timeout", "0"),
+        *("--log-level", "warning"),
+    ]
+
+
+def console_programs(host: str, port: int, serving_bind: str = "") -> list[Program]:
+    """Web, the two Celery workers, beat, and what serves models; they read DATABASE_URL, REDIS_URL and SERVING_URL
+    from the environment."""
     python = sys.executable
     celery = [python, "-m", "celery", "-A", "console"]
     return [
@@ -49,6 +63,7 @@ def console_programs(host: str, port: int) -> list[Program]:
             stop_seconds=60,
         ),
         Program("beat", [*celery, "beat", "-l", "warning", "--pidfile="]),
+        Program("serving", [python, *serving_arguments(serving_bind or f"{host}:{SERVING_PORT}")]),
     ]
 
 

@@ -2,8 +2,8 @@
 
 from django.urls import path
 
+from catalog.api import chat, openai_models
 from catalog.api import models as registry
-from catalog.api import openai_models
 from console.api import openai, qianfan
 from datasets.api import files
 from datasets.api import v1 as datasets_v1
@@ -26,6 +26,7 @@ urlpatterns = [
     # OpenAI
     path("v1/models", openai.view(**openai_models.MODELS)),
     path("v1/models/<path:model>", openai.view(**openai_models.ONE_MODEL)),
+    path("v1/chat/completions", openai.view(**chat.COMPLETIONS)),
     path("v1/files", openai.view(**files.FILES)),
     path("v1/files/<str:file>", openai.view(**files.ONE_FILE)),
     path("v1/files/<str:file>/content", openai.view(**files.CONTENT)),

@@ -51,7 +51,14 @@ class Command(BaseCommand):
             # From here on supervisord owns it, and starts it again should it be killed.
             embedded.stop_postgres(postgres_dir)
         configuration = embedded.var_dir() / "supervisord.conf"
-        write_configuration(configuration, [*programs, *console_programs(host, port)])
+        own_serving = not embedded.configured("SERVING_URL")
+        serving_bind = f"127.0.0.1:{embedded.free_port()}"
+        if own_serving:
+            os.environ["SERVING_URL"] = f"http://{serving_bind}"
+        for program in console_programs(host, port, serving_bind):
+            if program.name != "serving" or own_serving:
+                programs.append(program)
+        write_configuration(configuration, programs)
         status = self.supervise(configuration, f"http://{host}:{port}/", sign_in)
         stop_trainers()
         sys.exit(status)
