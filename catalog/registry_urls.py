@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog import hub_views, push_views, registry_views
+from catalog import chat_views, hub_views, push_views, registry_views
 
 app_name = "models"
 urlpatterns = [
@@ -14,6 +14,10 @@ urlpatterns = [
     path("versions/<str:uid>/", registry_views.version_detail, name="version"),
     path("versions/<str:uid>/archive/", registry_views.version_archive, name="archive"),
     path("versions/<str:uid>/pushes/", push_views.pushes, name="pushes"),
+    path("versions/<str:uid>/chat/", chat_views.version_chat, name="chat"),
+    path("versions/<str:uid>/chat/answer/", chat_views.version_answer, name="chat_answer"),
+    path("runs/<str:uid>/<int:step>/chat/", chat_views.checkpoint_chat, name="checkpoint_chat"),
+    path("runs/<str:uid>/<int:step>/chat/answer/", chat_views.checkpoint_answer, name="checkpoint_answer"),
     path("versions/<str:uid>/delete/", registry_views.delete_version, name="delete_version"),
     path("versions/<str:uid>/files/<path:name>", registry_views.version_file, name="file"),
 ]

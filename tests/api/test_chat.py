@@ -60,7 +60,7 @@ def ask(client, text="Good day", model="Toy-8K", **options):
 def test_a_tiny_model_answers_whole_and_streamed_alike(
     client,
     program,
-    base_model,
+    base_model,  # noqa: F811
     settings,
     tmp_path_factory,
 ):
