@@ -18,8 +18,9 @@ import msgspec
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
 import django
+from django.apps import apps
 
-if not django.apps.apps.ready:
+if not apps.ready:
     django.setup()
 
 from django.conf import settings
