@@ -17,6 +17,9 @@ from datasets.preview import ROWS_A_PAGE, ShownRow, first_rows, shown
 from datasets.row_filter import RowFilter
 from datasets.views.common import tab_context, visible_version
 
+# A look takes a second (datasets/browsing.py). So many follow each other by themselves while nothing is found.
+MAX_LOOKS = 60
+
 
 @require_GET
 @login_required
@@ -43,6 +46,7 @@ def _found(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
     query, total = form.query(), version.row_count
     before = _number(request.GET, "before", total + 1)
     start = before - 1 if before else _number(request.GET, "row", total) or 1
+    looks = _number(request.GET, "looks", MAX_LOOKS)
     hits = find(version, query, start, backwards=bool(before), limit=ROWS_A_PAGE)
     first, last = hits.first, hits.last
     if before and not hits.is_cut and first > 1 and len(hits.hits) < ROWS_A_PAGE:
@@ -60,10 +64,16 @@ def _found(request: HtmxHttpRequest, version: DatasetVersion) -> dict[str, Any]:
         else "",
         "next": _address(request.GET, row=last + 1) if is_more else "",
         "more": _address(
-            request.GET, row=last + 1, more=1, since=_number(request.GET, "since", start) or first
+            request.GET,
+            row=last + 1,
+            more=1,
+            since=_number(request.GET, "since", start) or first,
+            looks=looks + 1,
         )
         if is_more
         else "",
+        # What is rare is looked for without a person who says "go on" every second.
+        "goes_on": hits.is_cut and not before and not hits.hits and looks < MAX_LOOKS,
         "start": _address(request.GET),
     }
 
@@ -89,7 +99,7 @@ def _number(given: QueryDict, name: str, most: int) -> int:
 def _address(given: QueryDict, **place: int) -> str:
     """The same filter at another place."""
     query = given.copy()
-    for name in ("row", "before", "more", "since", *(name for name in given if not given[name])):
+    for name in ("row", "before", "more", "since", "looks", *(name for name in given if not given[name])):
         query.pop(name, None)
     for name, value in place.items():
         query[name] = str(value)

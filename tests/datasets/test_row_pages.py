@@ -107,6 +107,22 @@ def test_a_look_that_ran_out_of_time_goes_on_in_place(client_of, alice, filled, 
     assert 'id="rows"' not in piece.text
 
 
+def test_what_is_rare_is_looked_for_by_itself_for_a_while(client_of, alice, filled, monkeypatch) -> None:
+    version = filled(*["hay"] * 30, "needle")
+    monkeypatch.setattr("datasets.browsing.SECONDS", -1)
+    monkeypatch.setattr("datasets.browsing.BATCH_ROWS", 10)
+    monkeypatch.setattr("datasets.views.rows.MAX_LOOKS", 2)
+    client, place = client_of(alice), f"{reverse('datasets:rows', args=[version.uid])}?q=n..dle&regex=on"
+    seen = []
+    while place:
+        response = client.get(place, headers=HTMX)
+        seen.append((response.context["last"], 'hx-trigger="load' in response.text))
+        place = response.context["more"] and place.partition("?")[0] + response.context["more"]
+    assert seen == [(10, True), (20, True), (30, False), (31, False)]
+    assert "Searched rows 1–31 of 31" in response.text
+    assert numbers(response) == [31]
+
+
 def test_a_match_in_a_folded_message_is_open(client_of, alice, filled) -> None:
     version = filled("x" * 5000 + " needle")
     assert "message-start" in client_of(alice).get(address(version)).text
