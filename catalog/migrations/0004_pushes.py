@@ -8,37 +8,98 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('catalog', '0003_revision'),
-        ('datasets', '0005_started_from'),
+        ("catalog", "0003_revision"),
+        ("datasets", "0005_started_from"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Push',
+            name="Push",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('uid', models.CharField(default=functools.partial(console.models.make_uid, *('ps',), **{}), editable=False, max_length=20, unique=True, verbose_name='identifier')),
-                ('bucket', models.CharField(max_length=63, verbose_name='bucket')),
-                ('folder', models.CharField(blank=True, max_length=500, verbose_name='folder')),
-                ('state', models.CharField(choices=[('Waiting', 'Waiting'), ('Running', 'Copying'), ('Done', 'Done'), ('Fail', 'Failed')], default='Waiting', max_length=10, verbose_name='state')),
-                ('bytes_done', models.PositiveBigIntegerField(default=0, verbose_name='bytes copied')),
-                ('error', models.TextField(blank=True, verbose_name='error')),
-                ('attempt', models.PositiveIntegerField(default=0, editable=False, verbose_name='attempt')),
-                ('heartbeat_at', models.DateTimeField(editable=False, null=True, verbose_name='last sign of life')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('finished_at', models.DateTimeField(editable=False, null=True, verbose_name='finished at')),
-                ('connection', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='datasets.connection', verbose_name='connection')),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='created by')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pushes', to='catalog.modelversion', verbose_name='model version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "uid",
+                    models.CharField(
+                        default=functools.partial(console.models.make_uid, *("ps",), **{}),
+                        editable=False,
+                        max_length=20,
+                        unique=True,
+                        verbose_name="identifier",
+                    ),
+                ),
+                ("bucket", models.CharField(max_length=63, verbose_name="bucket")),
+                ("folder", models.CharField(blank=True, max_length=500, verbose_name="folder")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("Waiting", "Waiting"),
+                            ("Running", "Copying"),
+                            ("Done", "Done"),
+                            ("Failed", "Failed"),
+                        ],
+                        default="Waiting",
+                        max_length=10,
+                        verbose_name="state",
+                    ),
+                ),
+                ("bytes_done", models.PositiveBigIntegerField(default=0, verbose_name="bytes copied")),
+                ("error", models.TextField(blank=True, verbose_name="error")),
+                ("attempt", models.PositiveIntegerField(default=0, editable=False, verbose_name="attempt")),
+                (
+                    "heartbeat_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="last sign of life"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                ("finished_at", models.DateTimeField(editable=False, null=True, verbose_name="finished at")),
+                (
+                    "connection",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="datasets.connection",
+                        verbose_name="connection",
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="created by",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="pushes",
+                        to="catalog.modelversion",
+                        verbose_name="model version",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'copy of a model version',
-                'verbose_name_plural': 'copies of model versions',
-                'ordering': ('-created_at', '-pk'),
-                'indexes': [models.Index(condition=models.Q(('state__in', ('Waiting', 'Running'))), fields=['created_at'], name='push_not_finished')],
+                "verbose_name": "copy of a model version",
+                "verbose_name_plural": "copies of model versions",
+                "ordering": ("-created_at", "-pk"),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state__in", ("Waiting", "Running"))),
+                        fields=["created_at"],
+                        name="push_not_finished",
+                    )
+                ],
             },
         ),
     ]
