@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN = $(VENV)/bin
 export HOST PORT
 
-.PHONY: run test lint bench bench-imports bench-training all-rows messages screenshots demo-model clean install install-dev
+.PHONY: run test lint bench bench-imports bench-training bench-serving all-rows messages screenshots demo-model clean install install-dev
 
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
@@ -34,6 +34,10 @@ bench-imports: $(VENV)/.run translations
 # From submitting a run to its first step, and the speed beside other trainers (about ten minutes).
 bench-training: $(VENV)/.run translations
 	@$(BIN)/python -m bench.training $(ARGS)
+
+# How soon and how fast a model answers that somebody tries out, beside plain model.generate.
+bench-serving: $(VENV)/.run translations
+	@$(BIN)/python -m bench.serving $(ARGS)
 
 # Every row of the catalogue on tiny weights: submitted, trained, published, loaded elsewhere. ARGS: parts of names.
 all-rows: $(VENV)/.run translations
