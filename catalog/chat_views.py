@@ -53,9 +53,9 @@ REFUSALS = {
 }
 
 
-def _number(name: str, label: Any, initial: float | None, help_text: Any = "") -> forms.FloatField:
+def _number(name: str, label: Any, initial: float | None, help_text: Any = "") -> forms.Field:
     limit = LIMITS[name]
-    field = forms.IntegerField if limit.step == 1 else forms.FloatField
+    field: type[Any] = forms.IntegerField if limit.step == 1 else forms.FloatField
     return field(
         label=label,
         required=False,

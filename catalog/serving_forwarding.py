@@ -113,7 +113,8 @@ def _broken() -> Unanswered:
 
 def answer(endpoint: ServingEndpoint, task: Task) -> Generator[Said | None]:
     """The same as `serving_client.answer`, by a registered server. Raises Unanswered."""
-    reason, usage = "stop", {}
+    reason = "stop"
+    usage: dict[str, int] = {}
     for chunk in stream(endpoint, _body(task)):
         usage = chunk.get("usage") or usage
         for choice in chunk.get("choices") or ():
