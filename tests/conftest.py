@@ -13,6 +13,26 @@ from django.utils import translation
 
 from console.models import Membership, Role, User, Workspace
 
+# Files that take longest, first: with a file at a time for each of the processes, none is left alone with one at the
+# end. The others keep their order.
+FIRST = (
+    *("test_worker.py", "test_accessibility.py", "test_image.py", "test_resume.py", "test_trainer.py"),
+    *("test_main_job.py", "test_drafts.py", "test_up.py", "test_vision.py", "test_text.py", "test_ranks.py"),
+    *("test_incremental_training.py", "test_merging.py", "test_samples.py", "test_convert.py"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist would begin with the files of many tests, which are the fast ones."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(config, "workerinput"):
+        return  # a single process
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(FIRST)))
+
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
