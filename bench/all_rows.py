@@ -144,6 +144,31 @@ def _chats() -> list[list[dict[str, str]]]:
     ]
 
 
+def _preferences() -> dict[str, list[dict[str, Any]]]:
+    """The same chats as rows of preferences, by their kind."""
+    asked = [(chat[:1], chat[1]["content"], "I do not know.") for chat in _chats()]
+    return {
+        "preference": [
+            {"messages": question, "chosen": good, "rejected": bad} for question, good, bad in asked
+        ],
+        "binary_preference": [
+            {"messages": question, "completion": bad if number % 3 else good, "label": not number % 3}
+            for number, (question, good, bad) in enumerate(asked)
+        ],
+        "ranked": [
+            {
+                "messages": question,
+                "responses": [
+                    {"content": bad, "score": 0},
+                    {"content": good, "score": 2},
+                    {"content": f"{good} Or not.", "score": 1},
+                ],
+            }
+            for question, good, bad in asked
+        ],
+    }
+
+
 def _submitter() -> Any:
     """What submits the run of an offer: its own defaults, but one pass over a small set of its kind."""
     from django.core.files.base import ContentFile
@@ -157,7 +182,7 @@ def _submitter() -> Any:
     from datasets.mixing import Source
     from datasets.models import Dataset, DatasetVersion, VersionState
     from jobs.configuration import Configuration, submit
-    from jobs.data_rules import DATA_RULES
+    from jobs.data_rules import rules_for
 
     signed_in()
     workspace, user = Workspace.objects.get(), User.objects.get()
@@ -188,6 +213,7 @@ def _submitter() -> Any:
     drawn = list(pictures)
     made = {
         "messages": version_of("messages", [{"messages": chat} for chat in _chats()], {}),
+        **{kind: version_of(kind, rows, {}) for kind, rows in _preferences().items()},
         "image_caption": version_of(
             "image_caption", [{"image": name, "prompt": _words(name)} for name in drawn], pictures
         ),
@@ -221,7 +247,7 @@ def _submitter() -> Any:
             base_model=offer.base_model,
             method=offer.method,
             hyperparameters=values,
-            sources=[Source(made[DATA_RULES[kind].row_type])],
+            sources=[Source(made[rules_for(kind, offer.method).row_type])],
             auto_publish=True,
             model_name=name.replace(" ", "-"),
         )
@@ -264,13 +290,20 @@ import json, sys, traceback
 from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 def model(path, kind):
+    if kind == "RM":
+        return AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)
     if (Path(path) / "baichuan.py").exists() and "baichuan" not in sys.modules:
         sys.path.insert(0, str(path))
         import baichuan
     return (AutoModelForImageTextToText if kind == "imageUnderstanding" else AutoModelForCausalLM).from_pretrained(path)
-def say(model, tokenizer):
+def say(model, tokenizer, kind):
     ids = tokenizer("What colour", return_tensors="pt")["input_ids"]
+    if kind == "RM":
+        reward = model(input_ids=ids).logits
+        assert reward.shape == (1, 1) and torch.isfinite(reward).all()
+        return
     out = model.generate(input_ids=ids, max_new_tokens=4, do_sample=False)
     assert out.shape[1] > ids.shape[1] and torch.isfinite(model(input_ids=ids).logits).all()
 def check(kind, base, path):
@@ -289,10 +322,10 @@ def check(kind, base, path):
     tokenizer = loader.from_pretrained(path)
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     if not adapter:
-        return say(model(path, kind), tokenizer)
+        return say(model(path, kind), tokenizer, kind)
     from peft import PeftModel
-    say(model(path / "merged", kind), tokenizer)
-    say(PeftModel.from_pretrained(model(base, kind), path), tokenizer)
+    say(model(path / "merged", kind), tokenizer, kind)
+    say(PeftModel.from_pretrained(model(base, kind), path), tokenizer, kind)
 for number, kind, base, path in json.loads(sys.stdin.readline()):
     try:
         check(kind, base, path)
@@ -310,7 +343,7 @@ def load_outside(directory: Path, rows: list[Row]) -> None:
     orders = [
         [
             number,
-            row.run.job.model_type,
+            "RM" if row.method.startswith("RM-") else row.run.job.model_type,
             str(directory / "tiny" / row.architecture),
             default_storage.path(row.run.model_version.path),
         ]

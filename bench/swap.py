@@ -85,7 +85,7 @@ def swaps() -> dict[str, Callable[[], Any]]:
         "method": "LoRA",
         "source": source,
         f"rate-{source}": "1.5",
-        "data_for": "text2text",
+        "data_for": "text2text messages",
         "auto_publish": "on",
         "model_name": "bench",
     }

@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.functional import lazy
 
 from catalog.texts import localized
-from jobs.training.trainers import DPO, SFT, method_of, mode_of, scale_of
+from jobs.training.trainers import DPO, KTO, REWARD, SFT, method_of, mode_of, scale_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,16 @@ class Mode:
     help_en: str
     name_zh: str
     name_en: str
+    # Whether what it trains answers, so that one may go on training it.
+    answers: bool = True
+
+    @property
+    def label(self) -> str:
+        return localized(self, "label")
+
+    @property
+    def help(self) -> str:
+        return localized(self, "help")
 
 
 MODES = {
@@ -47,6 +57,25 @@ MODES = {
             "DPO",
             "DPO",
         ),
+        Mode(
+            KTO,
+            "KTO(单条偏好优化)",
+            "KTO (learning from judged replies)",
+            "使用标注了好或不好的单条回答,让模型更倾向于好的回答,不需要成对的数据。",
+            "Learns from single replies that are marked as good or bad. It needs no pairs.",
+            "KTO",
+            "KTO",
+        ),
+        Mode(
+            REWARD,
+            "奖励模型",
+            "Reward model",
+            "使用同一问题按好坏排序的多个回答,训练为回答打分的模型。该模型只输出分数,不能对话。",
+            "Learns to score replies from sorted ones. The result gives a number and no text.",
+            "奖励模型",
+            "Reward model",
+            answers=False,
+        ),
     )
 }
 
@@ -65,6 +94,10 @@ class Method:
     help_zh: str
     help_en: str
     incremental_base: bool = False
+
+    @property
+    def label(self) -> str:
+        return localized(self, "label")
 
     @property
     def mode(self) -> Mode:
@@ -104,6 +137,7 @@ METHODS |= {
         key=method_of(mode.key, scale.key),
         label_zh=f"{mode.name_zh} · {scale.label_zh}",
         label_en=f"{mode.name_en} · {scale.label_en}",
+        incremental_base=scale.incremental_base and mode.answers,
     )
     for mode in MODES.values()
     if mode.key != SFT

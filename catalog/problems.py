@@ -35,6 +35,8 @@ def message(problem: Problem) -> str:
                 )
                 % params
             )
+        case "needs_two_rows":
+            return _("KTO compares the rows of a batch with each other: at least 2 are needed.")
         case "needs_validation_step":
             return _("Early stopping on the validation loss needs a validation interval above 0.")
         case "needs_evaluation_set":

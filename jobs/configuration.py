@@ -27,7 +27,7 @@ from jobs.estimate import estimate
 from jobs.mix import MixPart, mix
 from jobs.models import ACTIVE_STATES, Job, Publication, Run, RunSource
 from jobs.resources import Resources, resource_problems
-from jobs.training.trainers import TRAINERS
+from jobs.training.trainers import TRAINERS, trainer_for
 
 Problems = dict[str, list[str]]
 
@@ -151,8 +151,7 @@ def _check_model(configuration: Configuration, found: Problems) -> None:
     if model is None or not model.enabled or model.family.model_type != configuration.model_type:
         found["base_model"].append(_("Choose a base model."))
         return
-    trainer = TRAINERS.get(configuration.model_type)
-    if trainer is None:
+    if configuration.model_type not in TRAINERS:
         found["type"].append(_("This installation has no trainer for this type yet."))
     if not model.is_bound and configuration.base_run is None:
         found["base_model"].append(
@@ -160,7 +159,7 @@ def _check_model(configuration: Configuration, found: Problems) -> None:
             % {"model": model.name}
         )
     offered = Offer.objects.filter(base_model=model, method=configuration.method, enabled=True).exists()
-    if not offered or (trainer and configuration.method not in trainer.methods):
+    if not offered or trainer_for(configuration.model_type, configuration.method) is None:
         found["method"].append(_("Choose one of the training methods of %(model)s.") % {"model": model.name})
 
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from catalog.values import InvalidValue, Kind, format_number, parse
 from datasets.models import SharedData, SharedKind
-from jobs.data_rules import CORPUS_RATIO_DEFAULT, CORPUS_RATIO_RANGE, DATA_RULES
+from jobs.data_rules import CORPUS_RATIO_DEFAULT, CORPUS_RATIO_RANGE, rules_for
 from jobs.model_choice import ModelChoice
 from jobs.models import Run
 
@@ -50,7 +50,7 @@ class CorpusFields(forms.Form):
     @cached_property
     def offered_corpora(self) -> list[SharedData]:
         """The general corpora that the chosen type can be trained with."""
-        rules = DATA_RULES[self.choice.model_type]
+        rules = rules_for(self.choice.model_type, self.choice.offer.method if self.choice.offer else "")
         if not rules.allows_mixing:
             return []
         shared = SharedData.objects.filter(

@@ -63,6 +63,18 @@ METRIC_LABELS: dict[str, str | Promise] = {
     "eval_perplexity": _("Validation perplexity"),
     "eval_token_accuracy": _("Validation token accuracy"),
     "token_accuracy": _("Token accuracy"),
+    "reward_mean": _("Mean reward"),
+    "kl": _("Distance from the start (KL)"),
+    "reward_margin": _("Reward margin"),
+    "reward_accuracy": _("Reward accuracy"),
+    "reward_chosen": _("Reward of chosen replies"),
+    "reward_rejected": _("Reward of rejected replies"),
+    "eval_reward_mean": _("Validation mean reward"),
+    "eval_kl": _("Validation distance from the start (KL)"),
+    "eval_reward_margin": _("Validation reward margin"),
+    "eval_reward_accuracy": _("Validation reward accuracy"),
+    "eval_reward_chosen": _("Validation reward of chosen replies"),
+    "eval_reward_rejected": _("Validation reward of rejected replies"),
 }
 
 Point = tuple[int, float]

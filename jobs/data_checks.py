@@ -13,8 +13,8 @@ from console.models import Workspace
 from datasets.connections import ConnectionFailed
 from datasets.locations import DataChanged, require_unchanged
 from datasets.models import DatasetVersion, RowType, SharedData, SharedKind, VersionState
-from jobs.data_rules import CORPUS_RATIO_RANGE, DATA_RULES, SAMPLING_RATE_RANGE, DataRules
-from jobs.mix import counted_rows, mix
+from jobs.data_rules import CORPUS_RATIO_RANGE, SAMPLING_RATE_RANGE, DataRules
+from jobs.mix import counted_rows, data_rules, mix
 
 if TYPE_CHECKING:
     from jobs.configuration import Configuration
@@ -24,7 +24,7 @@ def check_data(
     workspace: Workspace, configuration: Configuration, found: defaultdict[str, list[str]]
 ) -> None:
     """Published data of the right kind, rates and ratios in their ranges, and enough rows after all."""
-    rules = DATA_RULES[configuration.model_type]
+    rules = data_rules(configuration)
     _check_sources(workspace, configuration, rules, found)
     _check_test_set(workspace, configuration, rules, found)
     _check_corpus(configuration, rules, found)

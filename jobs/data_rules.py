@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catalog.models import ModelType
 from datasets.mixing import TEST_ROWS
 from datasets.models import RowType
+from jobs.training.trainers import SFT, mode_of, trainer_for
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ DATA_RULES: dict[str, DataRules] = {
         allows_mixing=False,
     ),
 }
+
+
+def rules_for(model_type: str, method: str = "") -> DataRules:
+    """The rules of a job type under a method: in the modes other than SFT rows of another kind, which its trainer
+    names, and the same rules otherwise. Raises KeyError for an unknown type.
+    """
+    rules = DATA_RULES[model_type]
+    trainer = trainer_for(model_type, method) if mode_of(method) != SFT else None
+    return replace(rules, row_type=trainer.row_type) if trainer else rules
+
 
 # Seed: 取值范围为[0.01-10], 推荐过采样率范围为[1-5].
 SAMPLING_RATE_RANGE = (0.01, 10.0)

@@ -36,7 +36,7 @@ from jobs.hyperparameter_fields import (
 )
 from jobs.incremental import MIX_DEFAULT
 from jobs.incremental_fields import IncrementalFields
-from jobs.model_choice import ModelChoice, choose, is_named
+from jobs.model_choice import ModelChoice, choose, is_named, named_method
 from jobs.models import DESCRIPTION_LENGTH, NAME_LENGTH, Job, Run
 from jobs.reading import active_run, latest_run, typed_from
 from jobs.resources import ResourceFields
@@ -82,6 +82,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
     )
     family = forms.CharField(label=gettext_lazy("Base model"), required=False)
     base_model = forms.CharField(label=gettext_lazy("Base model version"), required=False)
+    mode = forms.CharField(label=gettext_lazy("Training mode"), required=False)
     method = forms.CharField(label=gettext_lazy("Training method"), required=False)
     source = forms.Field(label=gettext_lazy("Training data"), required=False)
     split_ratio = forms.CharField(
@@ -191,10 +192,15 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
         return text % (values | {"rows": number_format(rules.most_held_out)})
 
     @property
+    def data_for(self) -> str:
+        """What the fields about data are for: a job type, and rows of one kind."""
+        return f"{self.choice.model_type} {self.rules.row_type}"
+
+    @property
     def _split_text(self) -> str:
         """The share as it was typed; the default of the type where there is none, or one for another type."""
         default = format_number(self.rules.split_default)
-        is_for_another = self.typed.get("data_for", self.choice.model_type) != self.choice.model_type
+        is_for_another = self.typed.get("data_for", self.data_for) != self.data_for
         return default if is_for_another else self.typed.get("split_ratio", default)
 
     def _completed(self) -> QueryDict:
@@ -257,7 +263,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
                 not self.locking_run and base_model and not is_named(base_model, typed.get("base_model", ""))
             ):
                 base_model = None
-            method = typed.get("method", "")
+            method = named_method(typed) if typed.get("method") else ""
         values, complaints = clean(self.offered, self.raw)
         base_run, base_step, base_mix = self.read_base(errors)
         corpus, corpus_ratio = self.read_corpus(errors)
@@ -422,7 +428,7 @@ def section_of(field: str) -> str:
     """The id of the section in which a field stands; the model of an image understanding job stands in another."""
     if field in ("name", "type", "description"):
         return "basics"
-    training = ("family", "base_model", "method", "incremental", "base_run", "base_step", "base_mix")
+    training = ("family", "base_model", "mode", "method", "incremental", "base_run", "base_step", "base_mix")
     if field in training or field.startswith(PREFIX):
         return "training"
     if field in ("pool", "devices", "idle"):

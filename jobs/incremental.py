@@ -13,6 +13,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from catalog.methods import METHODS
 from catalog.models import ModelType
 from console.models import Workspace
 from jobs.models import Checkpoint, Run, RunState
@@ -20,7 +21,6 @@ from jobs.models import Checkpoint, Run, RunState
 if TYPE_CHECKING:
     from jobs.configuration import Configuration
 
-METHOD = "FullFineTuning"
 # 默认选取10%训练基准模型的数据混合进行训练; in percent.
 MIX_DEFAULT = 10.0
 MIX_RANGE = (0.0, 100.0)
@@ -98,7 +98,10 @@ def trained_at(run: Run) -> datetime:
 
 def obstacle(run: Run) -> str:
     """Why nothing can be built on a run, or an empty text."""
-    if run.method != METHOD:
+    method = METHODS.get(run.method)
+    if method is not None and not method.mode.answers:
+        return _("A reward model gives no text and cannot be a base.")
+    if method is None or not method.incremental_base:
         return _("LoRA results cannot be a base: only full-parameter training gives one.")
     if not startable_steps(run):
         return _("It has saved nothing to start from.")

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from catalog.values import InvalidValue, Kind, format_number, parse
 from console.models import Workspace
+from jobs.data_rules import rules_for
 from jobs.incremental import (
     MIX_DEFAULT,
     MIX_RANGE,
@@ -35,8 +36,8 @@ class IncrementalFields(forms.Form):
     incremental = forms.BooleanField(
         label=gettext_lazy("Incremental training"),
         help_text=gettext_lazy(
-            "Starts from the result of an earlier run instead of the base model. The base must come from an SFT "
-            "run with full-parameter training."
+            "Starts from the result of an earlier run instead of the base model. The base must come from a run "
+            "with full-parameter training."
         ),
         required=False,
     )
@@ -92,6 +93,15 @@ class IncrementalFields(forms.Form):
         if chosen is None or any(base.run == chosen for base in self.offered_bases):
             return self.offered_bases
         return [*self.offered_bases, Base(chosen, obstacle(chosen))]
+
+    @property
+    def mixes_base(self) -> bool:
+        """Whether rows of the chosen run can be trained on again: they are of the kind that the method reads."""
+        base = self.shown_base
+        if base is None or self.choice.offer is None:
+            return True
+        own = rules_for(self.choice.model_type, self.choice.offer.method)
+        return own.row_type == rules_for(self.choice.model_type, base.method).row_type
 
     @property
     def base_steps(self) -> list[tuple[str, str, bool]]:

@@ -21,7 +21,7 @@ from jobs.models import Run
 from jobs.run_data import write_data
 from jobs.run_files import LOG_NAME, result_directory, run_directory
 from jobs.training.spec import FILE_NAME, LOCK_NAME, PID_NAME, Base, Data, Setting, Spec, write_spec
-from jobs.training.trainers import TRAINERS
+from jobs.training.trainers import Trainer, trainer_for
 from jobs.weights import WeightsUnavailable, local_weights
 
 # Trainers that several processes can share, one for each device of the run.
@@ -49,7 +49,7 @@ def prepare(run: Run) -> Path:
             schema=1,
             run=run.uid,
             attempt=run.attempt + 1,
-            trainer=TRAINERS[run.job.model_type].module,
+            trainer=trainer_of(run).module,
             method=run.method,
             base=Base(
                 name=run.base_model.name,
@@ -60,10 +60,18 @@ def prepare(run: Run) -> Path:
             hyperparameters=_settings(run),
             device=settings.TRAINER_DEVICE,  # type: ignore[arg-type]
             threads=settings.TRAINER_THREADS or None,
-            processes=run.devices if TRAINERS[run.job.model_type].module in SHARED else 1,
+            processes=run.devices if trainer_of(run).module in SHARED else 1,
         ),
     )
     return directory
+
+
+def trainer_of(run: Run) -> Trainer:
+    """The line of the trainers' table that trains a run."""
+    trainer = trainer_for(run.job.model_type, run.method)
+    if trainer is None:  # jobs.configuration lets no such run start
+        raise ValueError(f"{run} cannot be trained: there is no {run.method} for {run.job.model_type}.")
+    return trainer
 
 
 def _base_weights(run: Run) -> Path:

@@ -11,7 +11,7 @@ from django.db.models import Prefetch, prefetch_related_objects
 
 from datasets.mixing import Source, characters_of, corpus_rows, plan, sampled_rows
 from datasets.models import DatasetVersion
-from jobs.data_rules import DATA_RULES
+from jobs.data_rules import DataRules, rules_for
 from jobs.models import Run, RunSource
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def mix(configuration: Configuration | Run) -> list[MixPart]:
     The corpus goes with the rows that are trained on, so that the ratio holds in training: 1:5 of 100 rows of
     which 20 are held out are 16 rows.
     """
-    rules = DATA_RULES[_model_type(configuration)]
+    rules = data_rules(configuration)
     sources = sources_of(configuration)
     split = 0.0 if configuration.test_version else configuration.split_ratio
     parts = [
@@ -76,7 +76,7 @@ def mix(configuration: Configuration | Run) -> list[MixPart]:
         rows = corpus_rows(own, configuration.corpus_ratio, version.row_count)
         label, characters = str(configuration.corpus), characters_of(version, rows)
         parts.append(MixPart(Kind.CORPUS, label, None, rows, rows, 0, characters, version=version))
-    if configuration.base_run is not None:
+    if configuration.base_run is not None and mixes_base(configuration):
         base = mix(configuration.base_run)
         trained = trained_rows(configuration.base_run, base)
         rows = round(trained * configuration.base_mix / 100)
@@ -103,8 +103,17 @@ def run_sources(run: Run) -> list[RunSource]:
     return list(run.sources.all())
 
 
-def _model_type(configuration: Configuration | Run) -> str:
-    return configuration.job.model_type if isinstance(configuration, Run) else configuration.model_type
+def data_rules(configuration: Configuration | Run) -> DataRules:
+    """The rules for the data of a configuration or of a run."""
+    is_run = isinstance(configuration, Run)
+    model_type = configuration.job.model_type if is_run else configuration.model_type
+    return rules_for(model_type, configuration.method)
+
+
+def mixes_base(configuration: Configuration | Run) -> bool:
+    """Whether a share of the base run's rows can be trained on again: they are of the same kind."""
+    base = configuration.base_run
+    return base is not None and data_rules(base).row_type == data_rules(configuration).row_type
 
 
 def trained_rows(run: Run, parts: list[MixPart]) -> int:

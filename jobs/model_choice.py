@@ -1,7 +1,7 @@
-"""Type → family → version → method: what a form that is still being filled in stands for.
+"""Type → family → version → mode → method: what a form that is still being filled in stands for.
 
 Every choice narrows the next one. What was chosen before and does not fit any more gives way to a default:
-the first version with bound weights, else the first one; the first method.
+the first version with bound weights, else the first one; supervised fine-tuning; the first method.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import NamedTuple, TypeVar
 
 from django.utils.translation import gettext as _
 
+from catalog.methods import Mode
 from catalog.models import BaseModel, ModelFamily, ModelType, Offer
 from catalog.offered import enabled_offers
-from jobs.training.trainers import TRAINERS
+from jobs.training.trainers import SFT, TRAINERS, method_of, mode_of, scale_of
 
 T = TypeVar("T")
 
@@ -62,8 +63,19 @@ class ModelChoice:
         return _unique(offer.base_model for offer in self.offers if _family(offer) == self.family)
 
     @property
+    def mode(self) -> Mode | None:
+        return self.offer.entry.mode if self.offer else None
+
+    @property
+    def modes(self) -> list[Mode]:
+        """What the base model can learn from; mostly conversations alone."""
+        return _unique(offer.entry.mode for offer in self.offers if offer.base_model == self.base_model)
+
+    @property
     def methods(self) -> list[Offer]:
-        return [offer for offer in self.offers if offer.base_model == self.base_model]
+        """The offers of the base model in the chosen mode."""
+        own = (offer for offer in self.offers if offer.base_model == self.base_model)
+        return [offer for offer in own if offer.entry.mode == self.mode]
 
 
 def choose(
@@ -72,7 +84,7 @@ def choose(
     family_id: int | None = None,
     base_model_id: int | None = None,
 ) -> ModelChoice:
-    """Reads `type`, `family` (its key), `base_model` (name or pk) and `method` from what was typed.
+    """Reads `type`, `family` (its key), `base_model` (name or pk), `mode` and `method` from what was typed.
 
     A base model alone says its type and family. `model_type` and `family_id` are fixed where given: later
     runs of a job keep its type, and its family too while one of them is active. `base_model_id` is that of the
@@ -93,7 +105,9 @@ def choose(
     candidates = _narrow(candidates, lambda offer: offer in named)
     candidates = _narrow(candidates, lambda offer: offer.base_model.is_bound)
     candidates = [offer for offer in candidates if offer.base_model == candidates[0].base_model]
-    candidates = _narrow(candidates, lambda offer: offer.method == typed.get("method", ""))
+    wanted = named_method(typed)
+    candidates = _narrow(candidates, lambda offer: mode_of(offer.method) == mode_of(wanted))
+    candidates = _narrow(candidates, lambda offer: scale_of(offer.method) == scale_of(wanted))
 
     chosen = candidates[0] if candidates else None
     return ModelChoice(
@@ -103,6 +117,16 @@ def choose(
         base_model=chosen.base_model if chosen else None,
         offer=chosen,
     )
+
+
+def named_method(typed: Mapping[str, str]) -> str:
+    """The method that was typed, in the mode that was chosen where one was: the choice of another mode keeps the
+    scale.
+    """
+    method, mode = typed.get("method", ""), typed.get("mode", "")
+    if not mode or not method:
+        return method or method_of(mode or SFT, "")
+    return method_of(mode, scale_of(method))
 
 
 def is_named(base_model: BaseModel, text: str) -> bool:

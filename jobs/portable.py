@@ -325,6 +325,7 @@ def merged(typed: QueryDict, reading: Reading) -> QueryDict:
             or ("hyperparameters" in given and name.startswith(PREFIX))
             or ("sources" in given and (name == "source" or name.startswith("rate-")))
             or ("base_model" in given and name in ("family", "offer", "type"))
+            or ("method" in given and name == "mode")
         )
         if is_replaced:
             del out[name]

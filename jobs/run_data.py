@@ -24,8 +24,7 @@ from datasets.mixing import TEST_ROWS, corpus_rows, draw, hold_out, mixed_rows, 
 from datasets.models import DatasetVersion, RowType
 from datasets.pictures import copy_pictures
 from datasets.rows import iter_rows
-from jobs.data_rules import DATA_RULES
-from jobs.mix import Kind, sources_of
+from jobs.mix import Kind, data_rules, mixes_base, sources_of
 from jobs.models import Run
 from jobs.run_files import run_directory
 from jobs.training.parameters import PARAMETERS
@@ -110,7 +109,7 @@ def _write_whole(run: Run, directory: Path, data: Path) -> Path:
     unfinished.mkdir()
     with (unfinished / "train.jsonl").open("wb") as train, (unfinished / "eval.jsonl").open("wb") as test:
         pictures: Pictures | None = None
-        if DATA_RULES[run.job.model_type].row_type in PICTURE_ROWS:
+        if data_rules(run).row_type in PICTURE_ROWS:
             pictures = defaultdict(set)
         report = _write(rows_of(run), train, test, pictures)
     for home, names in (pictures or {}).items():
@@ -183,7 +182,7 @@ def rows_of(run: Run) -> Iterator[MixedRow]:
     No line is in both sets. A line that is held out is left out of corpus and base rows, and a line that is
     trained on is left out of a test set that was chosen.
     """
-    rules = DATA_RULES[run.job.model_type]
+    rules = data_rules(run)
     seed = int(run.hyperparameters.get("seed", PARAMETERS["seed"].default))
     split = 0.0 if run.test_version else run.split_ratio
     parts = plan(sources_of(run), split, rules.most_rows, rules.most_held_out)
@@ -242,7 +241,7 @@ def _corpus_rows(run: Run, own: int, held_out: set[int], seed: int) -> Iterator[
 def _base_rows(run: Run, held_out: set[int], seed: int) -> Iterator[Drawn]:
     """The share of the base run's training rows that is trained on again."""
     base = run.base_run
-    if base is None or not run.base_mix:
+    if base is None or not run.base_mix or not mixes_base(run):
         return
     usable, rows = [], 0
     for number, (line, _home) in enumerate(training_lines(base)):

@@ -14,14 +14,16 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 
 from console.models import Workspace
-from datasets.models import DatasetVersion, SharedKind, VersionState
-from jobs.data_rules import DATA_RULES, DataRules
+from datasets.models import DatasetVersion, RowType, SharedKind, VersionState
+from jobs.data_rules import DataRules, rules_for
 from jobs.model_choice import ModelChoice
 
 # Rows of the list, and how many more a click brings.
 SHOWN_SOURCES = 20
 # So many of the newest versions can be chosen as a test set.
 MOST_TEST_SETS = 100
+# So many versions that do not fit are shown with the reason.
+SHOWN_UNFIT = 5
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class SourceFields(forms.Form):
 
     @property
     def rules(self) -> DataRules:
-        """What the chosen type asks of its data."""
-        return DATA_RULES[self.choice.model_type]
+        """What the chosen type and method ask of their data."""
+        return rules_for(self.choice.model_type, self.choice.offer.method if self.choice.offer else "")
 
     @property
     def usable_versions(self) -> QuerySet[DatasetVersion]:
@@ -134,6 +136,23 @@ class SourceFields(forms.Form):
     def usable_version(self, uid: str) -> DatasetVersion | None:
         """The version of a uid, if it may be chosen."""
         return self._usable_versions.filter(uid=uid).first() if uid else None
+
+    @cached_property
+    def unfit_versions(self) -> list[DatasetVersion]:
+        """The newest published versions of the workspace that hold rows of another kind: where a model learns from
+        several kinds, people look for them. Shown with the reason, and cannot be chosen."""
+        if len(self.choice.modes) < 2 or self.source_query:
+            return []
+        versions = DatasetVersion.objects.filter(
+            dataset__workspace=self.workspace, state=VersionState.PUBLISHED
+        ).exclude(dataset__row_type=self.rules.row_type)
+        versions = versions.select_related("dataset").defer("problems", "statistics")
+        return list(versions.order_by("-published_at", "-pk")[:SHOWN_UNFIT])
+
+    @property
+    def kind_of_rows(self) -> str:
+        """What the rows must be, for people."""
+        return str(RowType(self.rules.row_type).label)
 
     # --- The list --------------------------------------------------------------------------------------------
 

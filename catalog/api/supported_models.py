@@ -14,9 +14,10 @@ from django.db.models import Prefetch
 from catalog.hyperparameters import Hyperparameter
 from catalog.models import BaseModel, Offer, OfferedHyperparameter
 from catalog.values import Kind, Value
+from jobs.training.trainers import SFT, methods_of
 
-# The only way to train so far; Qianfan names others (PostPretrain, DPO, …).
-TRAIN_MODE = "SFT"
+# The only mode that jobs of this API are made in; the console has others.
+TRAIN_MODE = SFT
 
 _TYPES = {
     Kind.INTEGER: "int",
@@ -44,7 +45,7 @@ def supported_models(*, idle: bool) -> list[dict[str, Any]]:
     """The answer, in the active language; `idle` says whether any pool offers idle training. Four queries."""
     hyperparameters = OfferedHyperparameter.objects.order_by("order", "pk").defer("loaded")
     offers = (
-        Offer.objects.filter(enabled=True)
+        Offer.objects.filter(enabled=True, method__in=methods_of(TRAIN_MODE))
         .order_by("order", "pk")
         .prefetch_related(Prefetch("hyperparameters", hyperparameters))
     )

@@ -9,6 +9,7 @@ from typing import Any
 from catalog.api.supported_models import TRAIN_MODE
 from catalog.models import ModelType
 from jobs.models import Job, Run, RunState
+from jobs.training.trainers import mode_of, scale_of
 
 NOT_YET = "0000-00-00T00:00:00Z"
 
@@ -38,8 +39,8 @@ def describe_run(run: Run) -> dict[str, Any]:
         "jobName": run.job.name,
         "jobDescription": run.job.description,
         "model": run.base_model.name,
-        "trainMode": TRAIN_MODE,
-        "parameterScale": run.method,
+        "trainMode": mode_of(run.method),
+        "parameterScale": scale_of(run.method),
         "runStatus": run.state,
         "metrics": _metrics(run),
         "checkpointList": [

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from django.utils.translation import gettext as _
 
 from catalog import queries
-from catalog.api.supported_models import api_keys, own_keys
+from catalog.api.supported_models import TRAIN_MODE, api_keys, own_keys
 from catalog.hyperparameters import clean, unknown_keys
 from catalog.models import BaseModel, Offer
 from console.api.errors import Refused, invalid, not_found
@@ -24,6 +24,7 @@ from jobs.data_rules import CORPUS_RATIO_DEFAULT
 from jobs.hyperparameter_fields import PREFIX
 from jobs.models import Job, Pool
 from jobs.resources import Resources, offered_counts
+from jobs.training.trainers import mode_of
 
 # The fields of jobs.configuration.problems as this API calls them.
 _FIELDS = {
@@ -101,7 +102,7 @@ def configuration_of(caller: Caller, job: Job, body: CreateTask) -> Configuratio
 
 def _offer(base_model: BaseModel, scale: str | None, errors: Problems) -> Offer | None:
     """The offer of that scale; without one, the only offer there is."""
-    offers = queries.offers(base_model)
+    offers = [offer for offer in queries.offers(base_model) if mode_of(offer.method) == TRAIN_MODE]
     if scale is None and len(offers) == 1:
         return offers[0]
     found = next((offer for offer in offers if offer.method == scale), None)

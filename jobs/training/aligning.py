@@ -34,9 +34,10 @@ from jobs.training.weights import check_weights, load_model, load_tokenizer
 class Kind:
     """One way to train on preferences.
 
-    `examples` and `columns` make rows of a file into rows of the trainer, `arguments` says what the mode's own
-    hyperparameters are to TRL. A row is so many `sequences` to the model. `smallest_batch` is the fewest rows that a
-    step can learn from. With `has_reference` the model before the run is asked as well.
+    `examples` and `columns` make rows of a file into rows of the trainer, `arrange` says in which order and company
+    they stand, `arguments` what the mode's own hyperparameters are to TRL. A row is so many `sequences` to the model.
+    `smallest_batch` is the fewest rows that a step can learn from. With `has_reference` the model before the run is
+    asked as well.
     """
 
     row: type[Question]
@@ -47,6 +48,7 @@ class Kind:
     arguments: Callable[[Resolved], dict[str, Any]]
     sequences: int
     model: Any = AutoModelForCausalLM
+    arrange: Callable[[list[dict[str, Any]], Resolved], list[dict[str, Any]]] = lambda rows, values: rows
     smallest_batch: int = 1
     has_reference: bool = True
 
@@ -126,8 +128,8 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     batch_rule(values, len(rows.rows), rows.longest() * kind.sequences)
     values.decide("batchSize", max(values["batchSize"], kind.smallest_batch))
     require(rows.longest(), loaded=True)
-    dataset = _dataset(rows, kind).shuffle(seed=values["seed"])
-    eval_dataset = _dataset(eval_rows, kind) if eval_rows.rows else None
+    dataset = _dataset(rows, kind, values)
+    eval_dataset = _dataset(eval_rows, kind, values) if eval_rows.rows else None
 
     # Arguments
     config = kind.config(
@@ -225,5 +227,5 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
 
 
-def _dataset(prepared: PreparedExamples, kind: Kind) -> Dataset:
-    return Dataset.from_list([kind.columns(example) for example in prepared.rows])
+def _dataset(prepared: PreparedExamples, kind: Kind, values: Resolved) -> Dataset:
+    return Dataset.from_list(kind.arrange([kind.columns(example) for example in prepared.rows], values))

@@ -37,6 +37,10 @@ METRICS |= {
         "rewards/rejected": "reward_rejected",
         "rewards/margins": "reward_margin",
         "rewards/accuracies": "reward_accuracy",
+        "kl": "kl",
+        "accuracy": "reward_accuracy",
+        "margin": "reward_margin",
+        "mean_reward": "reward_mean",
     }.items()
 }
 

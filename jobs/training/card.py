@@ -12,6 +12,7 @@ from typing import Any
 from jobs.training.events import FILE_NAME as EVENTS
 from jobs.training.events import read_events
 from jobs.training.spec import FILE_NAME as SPEC
+from jobs.training.trainers import FULL, LORA, SFT, mode_of, scale_of
 
 CARD, README = "model_card.json", "README.md"
 MERGED = "merged"  # the folder of the full weights beside an adapter
@@ -67,7 +68,7 @@ def render(card: dict[str, Any], files: set[str]) -> str:
     """README.md for a card; `files` are the names of what lies beside it, which says how it is loaded."""
     base = card["base"]
     title = card.get("model", {}).get("label") or card["run"] or "Trained model"
-    tags = {"LoRA": ["lora"], "FullFineTuning": ["full-fine-tuning"]}.get(card["method"] or "", [])
+    tags = _tags(card["method"] or "")
     head = ["---", *([f"license: {base['licence']}"] if _is_word(base["licence"]) else [])]
     head += [
         f"base_model: {json.dumps(base['name'], ensure_ascii=False)}",
@@ -102,6 +103,11 @@ def render(card: dict[str, Any], files: set[str]) -> str:
     return "\n".join(head) + f"\n\n# {title}\n\n{body}\n"
 
 
+def _tags(method: str) -> list[str]:
+    scale = {LORA: ["lora"], FULL: ["full-fine-tuning"]}.get(scale_of(method), [])
+    return scale if mode_of(method) == SFT else [mode_of(method).lower(), *scale]
+
+
 def _loading(card: dict[str, Any], files: set[str]) -> str:
     merged = any(name.startswith(f"{MERGED}/") for name in files)
     lines = []
@@ -120,18 +126,30 @@ def _loading(card: dict[str, Any], files: set[str]) -> str:
         if merged:
             lines += [f'pipe = DiffusionPipeline.from_pretrained("{MERGED}")  # the same, adapter merged in']
     else:
-        auto = "AutoModelForImageTextToText" if card["trainer"] == "vision" else "AutoModelForCausalLM"
+        auto = {
+            "vision": "AutoModelForImageTextToText",
+            "reward": "AutoModelForSequenceClassification",
+        }.get(card["trainer"], "AutoModelForCausalLM")
+        number = ", num_labels=1" if card["trainer"] == "reward" else ""
         lines += [f"from transformers import {auto}"]
         if "adapter_config.json" in files:
             lines += [
                 "from peft import PeftModel",
-                f'model = {auto}.from_pretrained("BASE")  # the base model named below',
+                f'model = {auto}.from_pretrained("BASE"{number})  # the base model named below',
                 'model = PeftModel.from_pretrained(model, ".")',
             ]
         else:
             lines += [f'model = {auto}.from_pretrained(".")']
         if merged:
             lines += [f'model = {auto}.from_pretrained("{MERGED}")  # the same, adapter merged in']
+        if card["trainer"] == "reward":
+            lines += [
+                "from transformers import AutoTokenizer",
+                'tokenizer = AutoTokenizer.from_pretrained(".")',
+                'chat = [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]',
+                'ids = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=True)',
+                "reward = model(**ids).logits[0, 0]  # higher is better; the model gives no text",
+            ]
     return "```python\n" + "\n".join(lines) + "\n```"
 
 

@@ -22,8 +22,10 @@ def lora_config(model: Any, values: Resolved, events: EventWriter) -> LoraConfig
             "Adapters on the experts of a mixture cannot have dropout, so loraDropout is 0.",
         )
         values.decide("loraDropout", 0.0)
+    gives_number = hasattr(model, "score")
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if gives_number else "CAUSAL_LM",
+        modules_to_save=["score"] if gives_number else None,  # a head that is new has to be trained whole
         r=values["loraRank"],
         lora_alpha=values["loraAlpha"],
         lora_dropout=values["loraDropout"],
@@ -40,7 +42,7 @@ def _targets(model: Any, values: Resolved) -> tuple[list[str], list[str]]:
     everything outside the attention is named in full, as a parameter. The router keeps its weights.
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    head = model.get_output_embeddings()
+    head = getattr(model, "score", None) or model.get_output_embeddings()
     linear = [name for name in linear if model.get_submodule(name) is not head]
     if chosen := values["loraTargetModules"]:
         return _existing(model, linear, [name.rpartition(".")[2] for name in chosen]), []

@@ -7,14 +7,26 @@ from typing import Any
 import torch
 from peft import PeftModel
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForSequenceClassification,
+    AutoProcessor,
+    AutoTokenizer,
+)
 
 from jobs.training.checkpoints import SHARD_SIZE
 from jobs.training.events import TrainingFailure
 from jobs.training.spec import Spec, read_spec
 from jobs.training.weights import check_weights, load_model
 
-KINDS = {"text": AutoModelForCausalLM, "vision": AutoModelForImageTextToText}
+KINDS = {
+    "text": AutoModelForCausalLM,
+    "dpo": AutoModelForCausalLM,
+    "kto": AutoModelForCausalLM,
+    "reward": AutoModelForSequenceClassification,
+    "vision": AutoModelForImageTextToText,
+}
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.training.trainers import DPO, LORA, SCALES, SFT, method_of, methods_of
+from jobs.training.trainers import DPO, KTO, LORA, REWARD, SCALES, SFT, method_of, methods_of, mode_of
 
 Kind = Literal["int", "float", "choice", "choices"]
 
 FLAG = ("True", "False")
-MODES = (SFT, DPO)
+MODES = (SFT, DPO, KTO, REWARD)
 ALL_METHODS = tuple(method_of(mode, scale) for mode in MODES for scale in SCALES)
 ADAPTERS = tuple(method_of(mode, LORA) for mode in MODES)
 INT_MAX = 2**31 - 1
@@ -317,6 +317,47 @@ _ENTRIES = (
         open_high=True,
         methods=methods_of(DPO),
     ),
+    Parameter(
+        "ktoBeta",
+        "float",
+        "training_args.beta",
+        "How strongly KTO holds the model to where it started.",
+        0.1,
+        0,
+        100,
+        open_low=True,
+        methods=methods_of(KTO),
+    ),
+    Parameter(
+        "desirableWeight",
+        "float",
+        "training_args.desirable_weight",
+        "By what the losses of good replies are multiplied.",
+        1.0,
+        0,
+        1000,
+        methods=methods_of(KTO),
+    ),
+    Parameter(
+        "undesirableWeight",
+        "float",
+        "training_args.undesirable_weight",
+        "By what the losses of bad replies are multiplied.",
+        1.0,
+        0,
+        1000,
+        methods=methods_of(KTO),
+    ),
+    Parameter(
+        "centerRewards",
+        "float",
+        "training_args.center_rewards_coefficient",
+        "How strongly the rewards of a pair are drawn to a sum of 0; 0 does not.",
+        0.0,
+        0,
+        1000,
+        methods=methods_of(REWARD),
+    ),
 )
 PARAMETERS: dict[str, Parameter] = {entry.key: entry for entry in _ENTRIES}
 
@@ -392,6 +433,9 @@ def _check_together(method: str, values: Mapping[str, Any], has_eval: bool | Non
     """Rules between values. A value that is not given counts with its default."""
     full = {key: entry.default for key, entry in PARAMETERS.items() if method in entry.methods} | dict(values)
     problems = []
+    if mode_of(method) == KTO and full["batchSize"] == 1:
+        message = "KTO compares the rows of a batch, so batchSize must be at least 2."
+        problems.append(Problem("batchSize", "needs_two_rows", {}, message))
     if full["schedulerName"] == "polynomial" and full["lrEnd"] >= full["learningRate"]:
         params = {"lr_end": full["lrEnd"], "learning_rate": full["learningRate"]}
         message = f"lrEnd ({full['lrEnd']:g}) must be smaller than learningRate ({full['learningRate']:g})."

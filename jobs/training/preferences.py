@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from jobs.training.chat import render, tokenise
 from jobs.training.data import BLOCK, blocks, rendered_row
 from jobs.training.rows import IGNORED, Message, Messages, Prepared, Row, Tokens, out_of_order, read_rows
@@ -46,6 +48,35 @@ class PreferenceRow(Question):
 
     def replies(self) -> list[str]:
         return [self.chosen, self.rejected]
+
+
+class JudgedRow(Question):
+    """One reply, and whether it is a good one."""
+
+    completion: str = ""
+    label: bool = True
+
+    def replies(self) -> list[str]:
+        return [self.completion]
+
+
+class Response(msgspec.Struct):
+    """A reply and how good it is."""
+
+    content: str
+    score: float
+
+
+class RankedRow(Question):
+    """Replies with scores, higher is better."""
+
+    responses: list[Response] = []
+
+    def replies(self) -> list[str]:
+        return [response.content for response in self.responses]
+
+    def problem(self) -> str:
+        return super().problem() if len(self.responses) > 1 else "it has fewer than two replies"
 
 
 @dataclass(frozen=True)

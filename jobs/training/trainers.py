@@ -52,6 +52,8 @@ TRAINERS: dict[str, Trainer] = {
 # Keyed by model type and mode: the others.
 FURTHER_TRAINERS: dict[tuple[str, str], Trainer] = {
     ("text2text", DPO): Trainer("dpo", row_type="preference", methods=methods_of(DPO)),
+    ("text2text", KTO): Trainer("kto", row_type="binary_preference", methods=methods_of(KTO)),
+    ("text2text", REWARD): Trainer("reward", row_type="ranked", methods=methods_of(REWARD), answers=False),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from jobs.training import baichuan  # noqa: F401  # registers its class
 from jobs.training.bloom import let_rows_be_packed
@@ -16,6 +16,7 @@ from jobs.training.original import kind_of
 from jobs.training.spec import Base
 
 INDEX = "model.safetensors.index.json"
+HEAD = "score.weight"  # of a model that gives a number
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -92,10 +93,12 @@ def load_tokenizer(base: Base) -> Any:
 
 
 def load_model(base: Base, dtype: torch.dtype, kind: Any = AutoModelForCausalLM) -> Any:
-    """The model in `dtype`; `kind` is one of transformers' auto classes. Raises TrainingFailure naming the
-    tensor that is wrong.
+    """The model in `dtype`; `kind` is one of transformers' auto classes. That of sequences gives one number, and its
+    head is new where the weights are those of a language model. Raises TrainingFailure naming the tensor that is
+    wrong.
     """
     path = Path(base.path)
+    gives_number = kind is AutoModelForSequenceClassification
     try:
         model, info = kind.from_pretrained(
             path,
@@ -104,12 +107,13 @@ def load_model(base: Base, dtype: torch.dtype, kind: Any = AutoModelForCausalLM)
             use_safetensors=True,
             trust_remote_code=base.trust_remote_code,
             output_loading_info=True,
+            **({"num_labels": 1} if gives_number else {}),
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise broken(path, _first_line(error)) from error
-    if lost := sorted(info["missing_keys"]):
+    if lost := sorted(set(info["missing_keys"]) - ({HEAD} if gives_number else set())):
         raise broken(path, f"the tensor {lost[0]} is missing ({len(lost)} in all)")
     if other := sorted(info["mismatched_keys"]):
         raise broken(path, f"the tensor {other[0][0]} has another shape than config.json says")

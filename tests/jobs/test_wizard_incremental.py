@@ -212,12 +212,12 @@ def test_an_error_about_that_model_is_listed_among_the_basics(client, seeing):
 
 
 def test_a_change_of_type_moves_the_model_and_brings_the_split_of_the_type(client, base_model, seeing):
-    typed = {"data_for": "text2text", "split_ratio": "33", "family": "toy", "base_model": "Toy-8K"}
+    typed = {"data_for": "text2text messages", "split_ratio": "33", "family": "toy", "base_model": "Toy-8K"}
     answer = panel(client, type="imageUnderstanding", **typed)
     assert answer.context["form"]["split_ratio"].value() == "5"
     training, _separator, basics = answer.text.partition('<div id="basics-model"')
     assert 'name="base_model"' not in training and 'value="Seer-13B"' in basics
-    answer = panel(client, type="text2text", data_for="imageUnderstanding", family="seer", split_ratio="7")
+    answer = panel(client, type="text2text", data_for="imageUnderstanding image_messages", family="seer", split_ratio="7")
     assert answer.context["form"]["split_ratio"].value() == "20"
     training, _separator, basics = answer.text.partition('<div id="basics-model"')
     assert 'value="Toy-8K"' in training and 'name="base_model"' not in basics

@@ -76,7 +76,8 @@ def offer_of(name: str, method: str) -> int:
 @pytest.mark.parametrize(("schedule", "early"), [("cosine", "True"), ("polynomial", "False")])
 def test_a_row_shows_exactly_its_hyperparameters(panel, family, version, offer, schedule, early):
     rows = {row.key: row for row in offer.hyperparameters}
-    decided = {"schedulerName": schedule, "earlyStopping": early}
+    loss = "robust" if early == "True" else "sigmoid"
+    decided = {"schedulerName": schedule, "earlyStopping": early, "lossType": loss}
     typed = {f"hp-{key}": text for key, text in decided.items() if key in rows}
     answer = panel(family=family.key, base_model=version.name, method=offer.method, **typed)
 
@@ -178,7 +179,7 @@ def test_no_weights_are_said_at_the_version(panel):
 def test_a_swap_needs_few_queries(panel, django_assert_max_num_queries):
     typed = {"offer": offer_of("ERNIE-Speed-8K", "LoRA"), "base_model": "ERNIE-Speed-8K"}
     with django_assert_max_num_queries(7):
-        panel(**typed, method="FullFineTuning", data_for="text2text")
+        panel(**typed, method="FullFineTuning", data_for="text2text messages")
 
 
 def test_what_is_not_enabled_is_not_shown(panel):
