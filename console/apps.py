@@ -7,4 +7,6 @@ class ConsoleConfig(AppConfig):
     verbose_name = _("People and workspaces")
 
     def ready(self) -> None:
-        from console import checks  # noqa: F401  (registers the system checks)
+        from console import audit, checks  # noqa: F401  (registers the system checks)
+
+        audit.register()

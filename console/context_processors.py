@@ -5,11 +5,11 @@ from typing import Any
 from django.http import Http404, HttpRequest
 
 from console.access import current_membership, memberships
-from console.models import User
+from console.models import Role, User
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """Adds workspace, workspaces, can_write and theme; for visitors only the theme."""
+    """Adds workspace, workspaces, can_write, is_owner and theme; for visitors only the theme."""
     user = getattr(request, "user", None)
     if not isinstance(user, User):
         return {"theme": "auto"}
@@ -22,4 +22,5 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "workspace": membership.workspace,
         "workspaces": [item.workspace for item in memberships(request)],
         "can_write": membership.can_write,
+        "is_owner": membership.role == Role.OWNER,
     }

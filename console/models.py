@@ -11,6 +11,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from console.audit_models import AuditEntry  # noqa: F401
+
 ALPHABET = string.ascii_lowercase + string.digits
 
 

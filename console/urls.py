@@ -3,9 +3,9 @@
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import include, path
+from django.urls import include, path, re_path
 
-from console import health, metrics, views
+from console import audit_pages, health, metrics, views
 from jobs.views import resources, tracking
 
 urlpatterns = [
@@ -23,6 +23,8 @@ urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
     path("sft/", include("jobs.urls")),
     path("dashboards/", tracking.tracking, name="tracking"),
+    path("audit/", audit_pages.audit_log, name="audit"),
+    re_path(r"^audit/export\.(?P<ending>csv|jsonl)$", audit_pages.audit_file, name="audit_file"),
     path("resources/", resources.resources, name="resources"),
     path("datasets/", include("datasets.urls")),
     path("models/", include("catalog.registry_urls")),

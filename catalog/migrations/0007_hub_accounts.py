@@ -7,53 +7,97 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('catalog', '0006_serving_endpoint'),
-        ('console', '0004_audit_and_notifications'),
-        ('datasets', '0006_import_saved'),
+        ("catalog", "0006_serving_endpoint"),
+        ("console", "0003_deletions"),
+        ("datasets", "0006_import_saved"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='push',
-            name='repository',
-            field=models.CharField(blank=True, max_length=200, verbose_name='repository'),
+            model_name="push",
+            name="repository",
+            field=models.CharField(blank=True, max_length=200, verbose_name="repository"),
         ),
         migrations.AlterField(
-            model_name='push',
-            name='bucket',
-            field=models.CharField(blank=True, max_length=63, verbose_name='bucket'),
+            model_name="push",
+            name="bucket",
+            field=models.CharField(blank=True, max_length=63, verbose_name="bucket"),
         ),
         migrations.AlterField(
-            model_name='push',
-            name='connection',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='datasets.connection', verbose_name='connection'),
+            model_name="push",
+            name="connection",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="datasets.connection",
+                verbose_name="connection",
+            ),
         ),
         migrations.CreateModel(
-            name='HubAccount',
+            name="HubAccount",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('uid', models.CharField(default=functools.partial(console.models.make_uid, *('hub',), **{}), editable=False, max_length=20, unique=True, verbose_name='identifier')),
-                ('name', models.CharField(max_length=50, verbose_name='name')),
-                ('endpoint', models.CharField(default='https://huggingface.co', max_length=200, verbose_name='address')),
-                ('token', models.TextField(editable=False, verbose_name='encrypted token')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='hub_accounts', to='console.workspace', verbose_name='workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "uid",
+                    models.CharField(
+                        default=functools.partial(console.models.make_uid, *("hub",), **{}),
+                        editable=False,
+                        max_length=20,
+                        unique=True,
+                        verbose_name="identifier",
+                    ),
+                ),
+                ("name", models.CharField(max_length=50, verbose_name="name")),
+                (
+                    "endpoint",
+                    models.CharField(
+                        default="https://huggingface.co", max_length=200, verbose_name="address"
+                    ),
+                ),
+                ("token", models.TextField(editable=False, verbose_name="encrypted token")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="hub_accounts",
+                        to="console.workspace",
+                        verbose_name="workspace",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'hub account',
-                'verbose_name_plural': 'hub accounts',
-                'ordering': ('name', 'pk'),
+                "verbose_name": "hub account",
+                "verbose_name_plural": "hub accounts",
+                "ordering": ("name", "pk"),
             },
         ),
         migrations.AddField(
-            model_name='push',
-            name='account',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='catalog.hubaccount', verbose_name='hub account'),
+            model_name="push",
+            name="account",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="catalog.hubaccount",
+                verbose_name="hub account",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hubaccount',
-            constraint=models.UniqueConstraint(fields=('workspace', 'name'), name='hub_account_name_once_a_workspace', violation_error_message='This workspace already has a hub account of that name.'),
+            model_name="hubaccount",
+            constraint=models.UniqueConstraint(
+                fields=("workspace", "name"),
+                name="hub_account_name_once_a_workspace",
+                violation_error_message="This workspace already has a hub account of that name.",
+            ),
         ),
     ]

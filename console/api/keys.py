@@ -91,7 +91,9 @@ def issue(user: User, workspace: Workspace, name: str, scope: str) -> tuple[ApiK
 
 def revoke(key: ApiKey) -> None:
     """Ends a key; the next request with it is refused."""
-    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    if key.revoked_at is None:
+        key.revoked_at = timezone.now()
+        key.save(update_fields=["revoked_at"])  # which the audit log records
 
 
 def active(keys: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
@@ -106,14 +108,14 @@ def caller_by_token(token: str) -> Caller | None:
     return _find(Q(token_hash=_hash(token)))
 
 
-def _find(condition: Q) -> Caller | None:
-    """The caller of a key in force, whose owner is still a member of the workspace: one query."""
 def caller_of_session(user: User, membership: Membership) -> Caller:
     """A signed-in person as a caller: with a key that is nowhere kept, and may do what its owner may."""
     key = ApiKey(user=user, workspace=membership.workspace, scope=Scope.ADMIN)
     return Caller(key, membership.role)
 
 
+def _find(condition: Q) -> Caller | None:
+    """The caller of a key in force, whose owner is still a member of the workspace: one query."""
     membership = Membership.objects.filter(user=OuterRef("user"), workspace=OuterRef("workspace"))
     keys = ApiKey.objects.filter(condition, user__is_active=True, revoked_at=None)
     keys = keys.select_related("user", "workspace").annotate(role=Subquery(membership.values("role")[:1]))

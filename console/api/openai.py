@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.views.decorators.csrf import csrf_exempt
 
+from console import audit
 from console.api.errors import Refused, invalid, not_found
 from console.api.keys import Caller, caller_by_token, note_use
 from console.api.qianfan import require
@@ -85,6 +86,7 @@ def _carry_out(request: HttpRequest, endpoints: dict[str, Endpoint], path: dict[
             raise invalid("The character NUL is not allowed.")
         note_use(caller.key)
         _count(request, caller)
+        audit.acts(request, caller)
         with translation.override(caller.user.language or translation.get_language()):
             require(caller, endpoint.scope)
             return endpoint.run(caller, request, **path)

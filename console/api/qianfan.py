@@ -22,6 +22,7 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
+from console import audit
 from console.api.errors import Refused, forbidden, invalid
 from console.api.json_bodies import read_object
 from console.api.keys import Caller, note_use
@@ -162,6 +163,7 @@ def _carry_out(request: HttpRequest, find: Callable[[], Action]) -> Any:
         if request.method != "POST":
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only POST is answered here.")
         note_use(caller.key)
+        audit.acts(request, caller)
         caller = replace(caller, origin=f"{request.scheme}://{request.get_host()}")
         with translation.override(caller.user.language or translation.get_language()):
             action = find()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -18,6 +17,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from console.downloads import as_file
 from console.htmx import HtmxHttpRequest
+from console.spreadsheets import csv_lines
 from datasets import publishing, repairs
 from datasets.forms_repairs import RepairForm
 from datasets.models import DatasetVersion
@@ -26,8 +26,6 @@ from datasets.results import NOTED_PROBLEMS
 from datasets.views.common import tab_context, visible_version, writable_version
 
 COLUMNS = ("file", "line", "row", "level", "kind", "field", "problem", "excerpt")
-# What a spreadsheet takes for the start of a formula (OWASP, CSV injection).
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @require_GET
@@ -115,26 +113,14 @@ def _json_lines(problems: Iterator[Problem]) -> Iterator[bytes]:
         yield msgspec.json.encode(told) + b"\n"
 
 
-class _Echo:
-    """What csv writes is what it returns."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
 def _csv(problems: Iterator[Problem]) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    # The mark tells Excel that it is UTF-8.
-    yield "\ufeff" + writer.writerow(COLUMNS)
-    for problem in problems:
-        told: dict[str, Any] = {
-            **problem,
-            "level": KINDS[problem["kind"]].level,
-            "problem": message(problem),
-        }
-        yield writer.writerow([_safe_cell(told[column]) for column in COLUMNS])
+    return csv_lines(COLUMNS, map(_cells, problems))
 
 
-def _safe_cell(value: Any) -> Any:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+def _cells(problem: Problem) -> list[Any]:
+    told: dict[str, Any] = {
+        **problem,
+        "level": KINDS[problem["kind"]].level,
+        "problem": message(problem),
+    }
+    return [told[column] for column in COLUMNS]

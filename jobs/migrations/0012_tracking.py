@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('console', '0004_audit_and_notifications'),
+        ('console', '0003_deletions'),
         ('jobs', '0011_methods_without_migrations'),
     ]
 
