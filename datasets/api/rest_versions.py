@@ -47,8 +47,7 @@ class ImportIn(BaseModel):
 class PlaceIn(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    connection: str
-    bucket: str = ""
+    bucket: str = Field("", description="Where the connection names none")
     folder: str = Field("", description="The parent of a folder jsonl/")
 
 
@@ -184,14 +183,14 @@ def import_objects(request: ApiRequest, uid: str, given: ImportIn) -> HttpRespon
 
 
 @router.post(
-    "/dataset-versions/in-place",
+    "/connections/{uid}/use-in-place",
     auth=WRITE,
     response=CHANGING | {202: VersionOut},
     summary="Use a folder of object storage in place",
 )
-def use_in_place(request: ApiRequest, given: PlaceIn) -> HttpResponse:
-    """The rows stay where they are; a worker counts them."""
-    connection = _connection(request.auth, given.connection)
+def use_in_place(request: ApiRequest, uid: str, given: PlaceIn) -> HttpResponse:
+    """Makes it a dataset version whose rows stay where they are; a worker counts them."""
+    connection = find(Connection.objects.select_related("workspace"), request.auth, uid=uid)
     try:
         found = locations.create(
             connection, request.auth.user, connection.bucket or given.bucket, given.folder
