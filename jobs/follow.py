@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import subprocess
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
+import msgspec
 import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
@@ -27,6 +30,10 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 # Before the first step, which people wait for.
 FIRST_POLL_SECONDS = 0.1
+# Of events.jsonl, to find the last event.
+TAIL_BYTES = 64 * 1024
+# Exit status of a trainer that found another one in its directory (jobs/training/__main__.py).
+LOCKED = 75
 # Set when this worker is told to end: its trainers save and their runs go back to the queue.
 shutting_down = threading.Event()
 
@@ -38,6 +45,7 @@ def carry_out(run: Run) -> None:
             _Follower(run, lost).follow()
         except LeaseLost:
             logger.warning("%s was taken over by another worker", run.uid)
+            end_stray_trainer(run)
         except (WeightsUnavailable, DataUnavailable) as problem:
             failure = {"code": problem.code, "params": problem.params, "message": problem.message}
             lifecycle.finish(run, RunState.FAILED, failure)
@@ -55,6 +63,31 @@ def carry_out(run: Run) -> None:
             lifecycle.finish(run, RunState.FAILED, failure)
 
 
+def last_event(path: Path) -> Event | None:
+    """The last complete event of a run; None where there is none (or one longer than 64 KiB, which no end is)."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
+            file.seek(start)
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    lines = data[: data.rfind(b"\n") + 1].splitlines()[int(start > 0) :]
+    return msgspec.json.decode(lines[-1]) if lines else None
+
+
+def end_stray_trainer(run: Run) -> None:
+    """Kills the trainer of a run that this machine lost: to another machine, which trains it in a directory of its
+    own or waits for the lock of this one, or because it is over. A worker of this machine goes on with it instead.
+    """
+    held = Run.objects.filter(pk=run.pk, state=RunState.RUNNING).values_list("follower", flat=True).first()
+    if held is not None and lifecycle.is_here(held):
+        return
+    for process in launch.find_trainer_processes(launch.run_directory(run)):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 class _Follower:
     """One run and its trainer, seen from the worker."""
 
@@ -69,6 +102,11 @@ class _Follower:
         """Reads events until the trainer is gone, then settles what became of the run."""
         if not launch.is_training(self.directory):
             self._read_events()  # what the last trainer still wrote before it ended
+            # A follower that was killed between storing the end and settling it left that to this one; one that
+            # had saved and stopped goes on.
+            past = last_event(self.directory / FILE_NAME)
+            if self.terminal is None and past is not None and past["type"] in ("done", "failed"):
+                self.terminal = past
             if self.terminal is None:
                 self._start()
         while self._is_alive():
@@ -77,6 +115,10 @@ class _Follower:
             self._ask_to_stop_if_wanted()
             self._make_next_ready()
         self._read_events()
+        past = last_event(self.directory / FILE_NAME)
+        if self.terminal is None and past is not None and past["type"] in progress.TERMINAL_EVENTS:
+            # Stored by the follower before this one, if the trainer it started wrote it.
+            self.terminal = past if past["attempt"] == self.run.attempt else None
         self._settle()
 
     def _start(self) -> None:
@@ -94,6 +136,9 @@ class _Follower:
     def _is_alive(self) -> bool:
         if self.terminal is not None and self.process is None:
             return False
+        if self.process is not None and self.process.poll() == LOCKED:
+            # The worker before this one had just started it, and was killed: it is followed instead.
+            self.process = None
         if self.process is not None:
             return self.process.poll() is None
         return launch.is_training(self.directory)

@@ -23,10 +23,11 @@ from typing import Any
 
 import psutil
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from console.beating import beating
 from console.models import User
 from jobs import limits, queueing
 from jobs.models import ACTIVE_STATES, Publication, Run, RunState, TimelineEntry
@@ -97,11 +98,16 @@ def follower_name() -> str:
     return f"{socket.gethostname()}|{process.pid}|{process.create_time()}"
 
 
+def is_here(follower: str) -> bool:
+    """Whether the named follower runs or ran on this machine."""
+    return follower.partition("|")[0] == socket.gethostname()
+
+
 def is_dead(follower: str) -> bool:
     """True if the named follower ran on this machine and is gone; False for one that lives or is elsewhere."""
-    host, _separator, rest = follower.partition("|")
+    _host, _separator, rest = follower.partition("|")
     pid, _separator, started = rest.partition("|")
-    if host != socket.gethostname() or not pid:
+    if not is_here(follower) or not pid:
         return False
     try:
         return psutil.Process(int(pid)).create_time() != float(started)
@@ -167,25 +173,19 @@ def leased(run: Run) -> Iterator[Run]:
 
 @contextmanager
 def heartbeat(run: Run) -> Iterator[threading.Event]:
-    """Reports every few seconds that the run is being carried out; the event is set when the lease is lost."""
-    lost, ended = threading.Event(), threading.Event()
+    """Reports every few seconds that the run is being carried out; the event is set when the lease is lost.
+
+    A database that is away for a moment is no loss: it is told at the next turn.
+    """
+    lost = threading.Event()
 
     def report() -> None:
-        while not ended.wait(settings.LEASE_SECONDS / 5):
-            close_old_connections()
-            held = Run.objects.filter(pk=run.pk, lease=run.lease, state=RunState.RUNNING)
-            if not held.update(heartbeat_at=timezone.now()):
-                lost.set()
-                break
-        close_old_connections()
+        held = Run.objects.filter(pk=run.pk, lease=run.lease, state=RunState.RUNNING)
+        if not held.update(heartbeat_at=timezone.now()):
+            lost.set()
 
-    thread = threading.Thread(target=report, name=f"heartbeat-{run.uid}", daemon=True)
-    thread.start()
-    try:
+    with beating(f"heartbeat-{run.uid}", settings.LEASE_SECONDS / 5, report):
         yield lost
-    finally:
-        ended.set()
-        thread.join()
 
 
 # --- Ending --------------------------------------------------------------------------------------------------

@@ -105,9 +105,9 @@ def run_sources(run: Run) -> list[RunSource]:
 
 def data_rules(configuration: Configuration | Run) -> DataRules:
     """The rules for the data of a configuration or of a run."""
-    is_run = isinstance(configuration, Run)
-    model_type = configuration.job.model_type if is_run else configuration.model_type
-    return rules_for(model_type, configuration.method)
+    if isinstance(configuration, Run):
+        return rules_for(configuration.job.model_type, configuration.method)
+    return rules_for(configuration.model_type, configuration.method)
 
 
 def mixes_base(configuration: Configuration | Run) -> bool:

@@ -19,6 +19,7 @@ from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext as _
+from filelock import FileLock, Timeout
 
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
@@ -27,6 +28,8 @@ from jobs import launch, lifecycle, merging, queueing
 from jobs.models import Publication, Run, RunState
 from jobs.training import card
 from jobs.training.card import ADAPTERS, MERGED
+
+LOCK_NAME = "publishing.lock"
 
 
 class NotPublishable(Exception):
@@ -98,16 +101,26 @@ def pending(served: Collection[str] | None = None) -> list[int]:
 
 
 def publish(run_id: int) -> ModelVersion | None:
-    """Publishes a finished run; returns the version, or None if it was not published (the run says why)."""
+    """Publishes a finished run; returns the version, or None if it was not published (the run says why, or another
+    worker is at it).
+    """
     try:
         version = _reserve_version(run_id)
         if version is None:
             return None
         directory = launch.run_directory(version.run)
-        files = _copy(_published_files(directory, version), version)
-        version = _complete(run_id, version, files)
-        shutil.rmtree(directory / MERGED, ignore_errors=True)  # base and adapter make it again
+        if not directory.is_dir():
+            raise NotPublishable("output_missing")
+        # Two that copy at once would take each other's files away. The lock goes with its process.
+        with FileLock(directory / LOCK_NAME, blocking=False):
+            if _reserve_version(run_id) is None:
+                return None  # the other one has just ended
+            files = _copy(_published_files(directory, version), version)
+            version = _complete(run_id, version, files)
+            shutil.rmtree(directory / MERGED, ignore_errors=True)  # base and adapter make it again
         return version
+    except Timeout:
+        return None
     except merging.Interrupted:
         return None  # it stays pending, and whoever comes next begins again
     except NotPublishable as reason:
