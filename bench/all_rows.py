@@ -361,7 +361,7 @@ def load_outside(directory: Path, rows: list[Row]) -> None:
             check=False,
         )
     told = dict(map(json.loads, filter(lambda line: line.startswith("["), process.stdout.splitlines())))
-    for number, *_ in orders:
+    for number in (int(order[0]) for order in orders):
         rows[number].problem = told.get(number, "the process that loads ended before it")
         rows[number].problem = rows[number].problem and f"not loaded: {rows[number].problem}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import IO
+from typing import BinaryIO, cast
 
 from cryptography.fernet import InvalidToken
 from django.utils.translation import gettext as _
@@ -43,12 +43,12 @@ def copy(push: Push, report: Callable[[int], None]) -> None:
         raise ConnectionFailed(text) from error
     with ExitStack() as stack:
         paths = {file["name"]: f"{push.version.path}/{file['name']}" for file in push.version.files}
-        contents = {name: stack.enter_context(seekable(path)) for name, path in paths.items()}
+        contents = {name: cast(BinaryIO, stack.enter_context(seekable(path))) for name, path in paths.items()}
         stack.enter_context(allowed_addresses_only())
         _upload(push, token, contents, report)
 
 
-def _upload(push: Push, token: str, contents: dict[str, IO[bytes]], report: Callable[[int], None]) -> None:
+def _upload(push: Push, token: str, contents: dict[str, BinaryIO], report: Callable[[int], None]) -> None:
     import httpx2
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError

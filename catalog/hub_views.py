@@ -53,7 +53,7 @@ class HubAccountForm(forms.ModelForm):
 
     def _get_validation_exclusions(self) -> set[str]:
         """The workspace is not typed, but the name has to be new in it."""
-        return super()._get_validation_exclusions() - {"workspace"}
+        return super()._get_validation_exclusions() - {"workspace"}  # type: ignore[misc]
 
     def save(self, commit: bool = True) -> HubAccount:
         self.instance.token = encrypt(self.cleaned_data["secret"], HUBS)

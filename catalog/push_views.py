@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -77,7 +78,7 @@ class HubPushForm(forms.Form):
 
 
 # What is asked for, its form, who carries it out; the key is the button's.
-WAYS = {
+WAYS: dict[str, tuple[Callable[..., forms.Form], Callable[..., Push]]] = {
     "storage": (PushForm, pushing.request),
     "hub": (HubPushForm, pushing.request_on_hub),
 }
