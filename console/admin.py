@@ -5,6 +5,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from console import audit_admin  # noqa: F401 -- registers the log
 from console.models import ApiKey, Membership, User, Workspace
 
 admin.site.site_header = _("Jingtiao administration")

@@ -57,6 +57,8 @@ class AuditEntry(AbstractLogEntry):  # type: ignore[misc]
     action = models.PositiveSmallIntegerField(_("action"), choices=AbstractLogEntry.Action.choices)
     cid = models.CharField(_("correlation ID"), max_length=255, blank=True, null=True)  # noqa: DJ001
 
+    serialized_data = models.JSONField(_("whole object"), null=True, editable=False)
+
     objects = AuditEntryManager()
 
     class Meta:

@@ -149,20 +149,20 @@ def _text(value: Any) -> str:
     return "" if value in (None, "None") else str(value)
 
 
-def _kind(entry: AuditEntry) -> str:
+def kind_of(entry: AuditEntry) -> str:
     model = entry.content_type.model_class()
     return str(model._meta.verbose_name) if model else entry.content_type.model
 
 
-def _action(entry: AuditEntry) -> str:
+def action_of(entry: AuditEntry) -> str:
     return next((label for number, label in actions().values() if number == entry.action), "")
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:
     return {
         "entry": entry,
-        "kind": _kind(entry),
-        "action": _action(entry),
+        "kind": kind_of(entry),
+        "action": action_of(entry),
         # Of what was deleted the name says enough.
         "changes": [] if entry.action == AuditEntry.Action.DELETE else changes_of(entry),
     }
