@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN = $(VENV)/bin
 export HOST PORT
 
-.PHONY: run test lint bench bench-imports bench-training bench-serving all-rows messages screenshots demo-model clean install install-dev
+.PHONY: run test lint bench bench-imports bench-training bench-serving chaos all-rows messages screenshots demo-model clean install install-dev
 
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
@@ -38,6 +38,10 @@ bench-training: $(VENV)/.run translations
 # How soon and how fast a model answers that somebody tries out, beside plain model.generate.
 bench-serving: $(VENV)/.run translations
 	@$(BIN)/python -m bench.serving $(ARGS)
+
+# Many tiny runs while every kind of process is killed; then every run, step and model is accounted for (5 minutes).
+chaos: $(VENV)/.run translations
+	@$(BIN)/python -m bench.chaos $(ARGS)
 
 # Every row of the catalogue on tiny weights: submitted, trained, published, loaded elsewhere. ARGS: parts of names.
 all-rows: $(VENV)/.run translations
