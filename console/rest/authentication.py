@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
+from console import audit
 from console.access import current_membership
 from console.api.keys import Caller, caller_by_token, caller_of_session, note_use
 from console.api.qianfan import require
@@ -45,6 +46,7 @@ class Key(AuthBase):
         if caller is None:
             return None
         note_use(caller.key)
+        audit.acts(request, caller)
         if "Accept-Language" not in request.headers and caller.user.language:
             # Ended by console.rest.urls, where the request's own language began.
             translation.activate(caller.user.language)

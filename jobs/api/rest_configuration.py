@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, Literal
+from typing import Literal
 
 from django.utils.translation import gettext as _
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +44,7 @@ class ConfigurationIn(BaseModel):
     type: str = Field("", description=f"Of a new job: {', '.join(ModelType.values)}")
     description: str = ""
     base_model: str = Field(description="GET /base-models lists them")
-    method: str = Field(description="FullFineTuning or LoRA, as the base model offers it")
+    method: str = Field(description="FullFineTuning, LoRA, …: what the base model offers")
     hyperparameters: dict[str, int | float | str | bool | list[str]] = Field(
         default_factory=dict, description="GET /base-models/{name} says which, with their limits"
     )
@@ -139,6 +139,7 @@ def start(given: ConfigurationIn, workspace: Workspace, user: User, job: Job | N
     raise Rejected(422, text, problems)
 
 
-def as_json(run: Run) -> dict[str, Any]:
-    """What `start` would take to make such a run again."""
-    return portable.to_dict(run)
+def repeat(run: Run, user: User) -> Run:
+    """A further run of the same job, configured as this one. Raises Rejected where it may not start any more."""
+    given = ConfigurationIn.model_validate(portable.to_dict(run))
+    return start(given, run.job.workspace, user, run.job)

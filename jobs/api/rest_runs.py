@@ -19,6 +19,7 @@ from console.rest.authentication import ADMIN, READ, WRITE, ApiRequest
 from console.rest.errors import CHANGING, WITH_OBJECT, Error, conflict, file_of, invalid
 from jobs import deletion, lifecycle, portable, priorities, publishing
 from jobs.api.rest_answers import RunOut, run_out
+from jobs.api.rest_configuration import repeat
 from jobs.api.rest_jobs import RELATED
 from jobs.curves import curves
 from jobs.estimate import comparison
@@ -193,6 +194,16 @@ def stop(request: ApiRequest, uid: str) -> HttpResponse:
         if found.is_terminal and found.stop_requested_at is None:
             raise conflict(_("%(run)s is over already.") % {"run": found})
     return answer(request, run_out(_run(request, uid)))
+
+
+@router.post("/runs/{uid}/retry", auth=WRITE, response=CHANGING | {201: RunOut}, summary="Once more")
+def retry(request: ApiRequest, uid: str) -> HttpResponse:
+    """A further run of the same job with the configuration of this one, which has to be over."""
+    found = _run(request, uid, "test_version", "corpus__version", "base_run")
+    if not found.is_terminal:
+        raise conflict(_("%(run)s is not over yet.") % {"run": found})
+    run = repeat(found, request.auth.user)
+    return answer(request, run_out(_run(request, run.uid)), 201)
 
 
 @router.put("/runs/{uid}/priority", auth=WRITE, response=CHANGING | {200: RunOut}, summary="Give it priority")

@@ -7,8 +7,10 @@ import json
 import pytest
 from django.test import Client
 
-from console.models import Scope
+from console.models import AuditEntry, Scope
 from datasets.models import DatasetVersion
+from jobs import portable
+from jobs.api.rest_configuration import ConfigurationIn
 from jobs.models import Job, Metric, Priority, Run, RunState
 from tests.jobs.conftest import base_model, make_run, make_version  # noqa: F401  (fixtures)
 
@@ -131,6 +133,21 @@ def test_a_job_is_created_as_the_wizard_would(call, configuration, alice):
     assert call("post", "jobs", again).status_code == 201
     second = call("post", f"jobs/{run.job.uid}/runs", again)
     assert (second.status_code, second.json()["version"]) == (201, 2)
+    assert call("post", f"runs/{run.uid}/retry").status_code == 409
+    Run.objects.filter(pk=run.pk).update(state=RunState.FAILED)
+    third = Run.objects.get(uid=call("post", f"runs/{run.uid}/retry").json()["uid"])
+    assert (third.version, third.hyperparameters) == (3, run.hyperparameters)
+
+
+def test_a_configuration_has_the_keys_that_the_wizard_exports():
+    described = {field.alias or name for name, field in ConfigurationIn.model_fields.items()}
+    assert described == set(portable.KEYS)
+
+
+def test_what_a_key_does_is_recorded_as_its_doing(call, alice):
+    call("post", "datasets", {"name": "chats"})
+    entry = AuditEntry.objects.get(object_repr="chats")
+    assert entry.actor_name == "alice" and entry.key_name.startswith("test")
 
 
 def test_what_the_wizard_refuses_is_refused_at_the_same_place(call, configuration, make_version):  # noqa: F811
