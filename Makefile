@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN = $(VENV)/bin
 export HOST PORT
 
-.PHONY: run test lint bench bench-imports bench-training bench-serving chaos all-rows messages screenshots demo-model clean install install-dev
+.PHONY: run test lint bench bench-api bench-imports bench-training bench-serving chaos all-rows messages screenshots demo-model clean install install-dev
 
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
@@ -30,6 +30,10 @@ bench: $(VENV)/.run translations
 # An import beside merely parsing the same file, with memory; ARGS is the size of the file in MB.
 bench-imports: $(VENV)/.run translations
 	@$(BIN)/python -m bench.imports $(ARGS)
+
+# List calls a second of the three APIs, beside a bare view; ARGS is the seconds for each.
+bench-api: $(VENV)/.dev translations
+	@$(BIN)/python -m bench.api $(ARGS)
 
 # From submitting a run to its first step, and the speed beside other trainers (about ten minutes).
 bench-training: $(VENV)/.run translations

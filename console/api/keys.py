@@ -108,6 +108,11 @@ def caller_by_token(token: str) -> Caller | None:
     return _find(Q(token_hash=_hash(token)))
 
 
+def caller_by_id(pk: int) -> Caller | None:
+    """For addresses that were made for a caller."""
+    return _find(Q(pk=pk))
+
+
 def caller_of_session(user: User, membership: Membership) -> Caller:
     """A signed-in person as a caller: with a key that is nowhere kept, and may do what its owner may."""
     key = ApiKey(user=user, workspace=membership.workspace, scope=Scope.ADMIN)

@@ -122,7 +122,8 @@ def _version_info(version: DatasetVersion) -> dict[str, Any]:
         "releaseStatus": _RELEASED if version.state == VersionState.PUBLISHED else _NOT_RELEASED,
         "releaseErrCode": 0,
         "importStatus": _IMPORT_STATUS.get(VersionState(version.state), 2),
-        "exportStatus": -1,
+        # An export is always ready (v1_content.py); the SDK asks for one while none is counted.
+        "exportStatus": 2 if version.row_count else -1,
         "exportRecordCount": 0,
         "entityCount": version.row_count,
         "characterCount": version.character_count,

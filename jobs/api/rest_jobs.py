@@ -32,6 +32,13 @@ from jobs.summary import summarize
 
 router = Router(tags=["Jobs"])
 RELATED = ("job", "base_model", "pool", "created_by", "model_version")
+# What a list reads of a run, which has sixty columns and large ones.
+LISTED = (
+    *("uid", "version", "method", "state", "stop_requested_at", "phase", "step", "total_steps", "epoch"),
+    *("eta_seconds", "created_at", "started_at", "finished_at", "devices", "idle", "priority", "failure"),
+    *("publication", "metadata", "job__uid", "job__name", "base_model__name", "pool__queue"),
+    *("created_by__username", "model_version__uid"),
+)
 
 
 class MixLineOut(BaseModel):
@@ -171,7 +178,7 @@ def delete_job(request: ApiRequest, uid: str) -> HttpResponse:
 )
 def runs_of_job(request: ApiRequest, uid: str, after: After = "", limit: Limit = 20) -> HttpResponse:
     found = _job(request, uid)
-    runs, following = cut(found.runs.select_related(*RELATED), after, limit)
+    runs, following = cut(found.runs.select_related(*RELATED).only(*LISTED), after, limit)
     return answer(request, RunPageOut(items=[run_out(run, found) for run in runs], next=following))
 
 
@@ -191,7 +198,8 @@ def list_runs(
     after: After = "",
     limit: Limit = 20,
 ) -> HttpResponse:
-    found = Run.objects.filter(job__workspace=request.auth.workspace).select_related(*RELATED)
+    found = Run.objects.filter(job__workspace=request.auth.workspace)
+    found = found.select_related(*RELATED).only(*LISTED)
     if state:
         found = found.filter(state=RunState(state))
     if type:

@@ -5,7 +5,7 @@ from django.urls import path
 from catalog.api import chat, openai_models
 from catalog.api import models as registry
 from console.api import openai, qianfan
-from datasets.api import files
+from datasets.api import files, v1_content
 from datasets.api import v1 as datasets_v1
 from datasets.api import v2 as datasets_v2
 from jobs.api import finetuning, models, openai_jobs
@@ -18,7 +18,15 @@ urlpatterns = [
     path("v2/finetuning", qianfan.v2(finetuning.ACTIONS)),
     path("v2/dataset", qianfan.v2(datasets_v2.ACTIONS)),
     path("v2/model", qianfan.v2(registry.ACTIONS | models.V2_ACTIONS)),
-    *(path(f"{V1}/dataset/{name}", qianfan.v1_data(action)) for name, action in datasets_v1.ACTIONS.items()),
+    *(
+        path(f"{V1}/dataset/{name}", qianfan.v1_data(action))
+        for name, action in (datasets_v1.ACTIONS | v1_content.DATASET_ACTIONS).items()
+    ),
+    *(
+        path(f"{V1}/entity/{name}", qianfan.v1_data(action))
+        for name, action in v1_content.ENTITY_ACTIONS.items()
+    ),
+    path(f"{V1}/content/<str:token>", v1_content.content, name="qianfan_rows"),
     *(
         path(f"{V1}/modelrepo/{name}", qianfan.v1(action))
         for name, action in (registry.V1_ACTIONS | models.V1_ACTIONS).items()
