@@ -148,4 +148,3 @@ def _signed_in(tracking: Tracking) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-

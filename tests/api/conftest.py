@@ -43,8 +43,9 @@ def qianfan_as(server, monkeypatch, tmp_path):
     monkeypatch.setattr(settings, "CONSOLE_API_BASE_URL", server)
 
     def sign_in(made: Credentials) -> None:
-        # The SDK keeps the list of models for two hours.
+        # The SDK keeps the list of models for two hours, and asks at most every 50 minutes.
         configs.ttl_cache.clear()
+        configs.last_update_time = None
         monkeypatch.setattr(settings, "ACCESS_KEY", made.access_key)
         monkeypatch.setattr(settings, "SECRET_KEY", made.secret_key)
 

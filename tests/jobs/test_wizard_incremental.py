@@ -217,7 +217,9 @@ def test_a_change_of_type_moves_the_model_and_brings_the_split_of_the_type(clien
     assert answer.context["form"]["split_ratio"].value() == "5"
     training, _separator, basics = answer.text.partition('<div id="basics-model"')
     assert 'name="base_model"' not in training and 'value="Seer-13B"' in basics
-    answer = panel(client, type="text2text", data_for="imageUnderstanding image_messages", family="seer", split_ratio="7")
+    answer = panel(
+        client, type="text2text", data_for="imageUnderstanding image_messages", family="seer", split_ratio="7"
+    )
     assert answer.context["form"]["split_ratio"].value() == "20"
     training, _separator, basics = answer.text.partition('<div id="basics-model"')
     assert 'value="Toy-8K"' in training and 'name="base_model"' not in basics

@@ -15,6 +15,8 @@ class Command(BaseCommand):
         parser.add_argument("tracking", type=int, help="number of the workspace's settings")
 
     def handle(self, *args: object, tracking: int, **options: object) -> None:
-        found = Tracking.objects.select_related("workspace").exclude(mlflow_uri="").filter(pk=tracking).first()
+        found = (
+            Tracking.objects.select_related("workspace").exclude(mlflow_uri="").filter(pk=tracking).first()
+        )
         if found is not None:
             mlflow.send(found)
