@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from filelock import FileLock
 
@@ -99,12 +100,9 @@ def test_a_trainer_that_is_there_already_is_followed_and_no_crash(taken_over, mo
     assert (run.state, run.crashes) == (RunState.DONE, 0)
 
 
-@pytest.mark.parametrize(
-    ("follower", "lives"), [(lifecycle.follower_name(), True), ("elsewhere|1|1.0", False)]
-)
-def test_a_run_that_another_machine_took_over_is_trained_here_no_longer(
-    taken_over, monkeypatch, follower, lives
-):
+@pytest.mark.parametrize("lives", [True, False], ids=["here", "elsewhere"])
+def test_a_run_that_another_machine_took_over_is_trained_here_no_longer(taken_over, monkeypatch, lives):
+    follower = lifecycle.follower_name() if lives else "elsewhere|1|1.0"
     run = taken_over()
     type(run).objects.filter(pk=run.pk).update(follower=follower, lease=run.lease + 1)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as trainer:
@@ -124,12 +122,9 @@ def test_a_heartbeat_goes_on_after_a_database_that_was_away(taken_over, monkeypa
     def now():
         beats.append(1)
         if len(beats) == 1:
-            raise lifecycle_error
+            raise OperationalError("the database is away")
         return timezone.now()
 
-    from django.db import OperationalError
-
-    lifecycle_error = OperationalError("the database is away")
     run = taken_over()
     monkeypatch.setattr(lifecycle.timezone, "now", now)
     with lifecycle.heartbeat(run):
