@@ -10,9 +10,8 @@ from typing import TypedDict
 
 from django.db import connection
 from django.db.models import OuterRef, Subquery
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
 
+from catalog.metrics import METRIC_LABELS, metric_label
 from jobs.models import Metric, Run
 
 # Of each series at most so many points leave the server: twice the width of a chart in pixels.
@@ -53,30 +52,6 @@ SELECT (SELECT min(step) FROM jobs_metric
 FROM extremes
 """
 
-METRIC_LABELS: dict[str, str | Promise] = {
-    "loss": _("Training loss"),
-    "eval_loss": _("Validation loss"),
-    "learning_rate": _("Learning rate"),
-    "grad_norm": _("Gradient norm"),
-    "tokens_per_second": _("Tokens per second"),
-    "samples_per_second": _("Samples per second"),
-    "eval_perplexity": _("Validation perplexity"),
-    "eval_token_accuracy": _("Validation token accuracy"),
-    "token_accuracy": _("Token accuracy"),
-    "reward_mean": _("Mean reward"),
-    "kl": _("Distance from the start (KL)"),
-    "reward_margin": _("Reward margin"),
-    "reward_accuracy": _("Reward accuracy"),
-    "reward_chosen": _("Reward of chosen replies"),
-    "reward_rejected": _("Reward of rejected replies"),
-    "eval_reward_mean": _("Validation mean reward"),
-    "eval_kl": _("Validation distance from the start (KL)"),
-    "eval_reward_margin": _("Validation reward margin"),
-    "eval_reward_accuracy": _("Validation reward accuracy"),
-    "eval_reward_chosen": _("Validation reward of chosen replies"),
-    "eval_reward_rejected": _("Validation reward of rejected replies"),
-}
-
 Point = tuple[int, float]
 
 
@@ -92,10 +67,6 @@ class Curves(TypedDict):
     series: list[Series]
     cursor: int
     active: bool
-
-
-def metric_label(key: str) -> str:
-    return str(METRIC_LABELS.get(key, key))
 
 
 def metric_order(key: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from django import template
 
+from catalog import metrics
 from catalog.methods import METHODS
 from catalog.models import ModelType
 from catalog.texts import localized
@@ -19,6 +20,12 @@ def method_label(key: str) -> str:
 def model_type_label(key: str) -> str:
     """The model type's name in the active language; an unknown key stands for itself."""
     return str(dict(ModelType.choices).get(key, key))
+
+
+@register.filter
+def metric_label(key: str) -> str:
+    """The metric's name in the active language; an unknown key stands for itself."""
+    return metrics.metric_label(key)
 
 
 @register.filter

@@ -22,11 +22,12 @@ from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseStopPolling
 
+from catalog.metrics import metric_label
 from catalog.models import Model
 from console.access import get_visible, get_writable, may_write
 from console.htmx import HtmxHttpRequest, wants_fragment
 from jobs import lifecycle, portable, priorities, publishing, retention
-from jobs.curves import curves, metric_label, metric_table
+from jobs.curves import curves, metric_table
 from jobs.estimate import comparison
 from jobs.launch import run_directory
 from jobs.log_tail import log_path, read_log
