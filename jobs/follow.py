@@ -17,7 +17,7 @@ import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from jobs import launch, lifecycle, progress, warm
+from jobs import directories, launch, lifecycle, progress, warm
 from jobs.lifecycle import LeaseLost
 from jobs.models import Run, RunState
 from jobs.run_data import DataUnavailable, mix_report
@@ -100,6 +100,7 @@ class _Follower:
 
     def follow(self) -> None:
         """Reads events until the trainer is gone, then settles what became of the run."""
+        directories.adopt(self.run)
         if not launch.is_training(self.directory):
             self._read_events()  # what the last trainer still wrote before it ended
             # A follower that was killed between storing the end and settling it left that to this one; one that

@@ -154,6 +154,7 @@ TIMELINE: Texts = {
     "started": _("Training started on %(host)s (%(device)s)"),
     "resumed": _("Training goes on from step %(step)s"),
     "taken_over": _("Taken over by another worker on %(host)s"),
+    "began_anew": _("Began anew on %(host)s, where the files of the earlier training are not"),
     "released": _("Saved and put back into the queue at step %(step)s, because its worker shut down"),
     "preempted": _(
         "Saved and put back into the queue at step %(step)s, to make room for a run that is not idle"

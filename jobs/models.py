@@ -279,6 +279,8 @@ class Run(models.Model):
     attempt = models.PositiveIntegerField(_("starts"), default=0)
     crashes = models.PositiveIntegerField(_("crashes"), default=0)
     events_offset = models.PositiveBigIntegerField(_("events read (bytes)"), default=0)
+    # Which machine's directory of it counts (jobs/directories.py).
+    directory_mark = models.CharField(_("mark of its directory"), max_length=32, blank=True)
 
     # Progress as the trainer last reported it.
     phase = models.CharField(_("phase"), max_length=30, blank=True)

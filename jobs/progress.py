@@ -30,6 +30,8 @@ def store(run: Run, events: Iterable[Event], offset: int) -> Event | None:
     points: dict[tuple[str, int], float] = {}
     with lifecycle.leased(run) as current:
         for event in events:
+            if event["attempt"] < current.summary.get("attempt", 0):
+                continue  # of a trainer that was given up for dead, and woke up after the next one had begun
             if event["type"] in TERMINAL_EVENTS:
                 terminal = event
             elif event["type"] == "metrics":
@@ -59,7 +61,10 @@ def _start(run: Run, event: Event) -> None:
     run.resolved = event["resolved"]
     run.summary = {
         **run.summary,
-        **{key: event[key] for key in ("host", "device", "dtype", "epochs", "parameters", "versions")},
+        **{
+            key: event[key]
+            for key in ("attempt", "host", "device", "dtype", "epochs", "parameters", "versions")
+        },
     }
     if event["resumed_from"] is not None:
         run.step = event["resumed_from"]

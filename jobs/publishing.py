@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
 from console.models import User
-from jobs import launch, lifecycle, merging, queueing
+from jobs import directories, launch, lifecycle, merging, queueing
 from jobs.models import Publication, Run, RunState
 from jobs.training import card
 from jobs.training.card import ADAPTERS, MERGED
@@ -101,9 +101,11 @@ def pending(served: Collection[str] | None = None) -> list[int]:
 
 
 def publish(run_id: int) -> ModelVersion | None:
-    """Publishes a finished run; returns the version, or None if it was not published (the run says why, or another
-    worker is at it).
+    """Publishes a finished run; returns the version, or None if it was not published (the run says why, another
+    worker is at it, or the output lies on another machine).
     """
+    if directories.is_waited_for(Run.objects.get(pk=run_id)):
+        return None
     try:
         version = _reserve_version(run_id)
         if version is None:
