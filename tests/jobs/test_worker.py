@@ -115,8 +115,10 @@ def test_kill_9_of_the_worker_loses_nothing(start_worker, submit_run):
 def test_kill_9_of_the_trainer_resumes_from_the_checkpoint(start_worker, submit_run):
     run = submit_run("LoRA", epoch=20, saveStep=64, checkpointCount=2)
     start_worker()
-    wait_for(lambda: state_of(run) and run.checkpoints.exists())
-    for process in launch.find_trainer_processes(launch.run_directory(run)):
+    directory = launch.run_directory(run)
+    # On the disk it is seen sooner than in the database: on a busy machine the run would be over by then.
+    wait_for(lambda: any(directory.glob("checkpoints/checkpoint-*")))
+    for process in launch.find_trainer_processes(directory):
         process.kill()
     wait_for(lambda: state_of(run) == RunState.DONE)
     assert (run.attempt, run.crashes) == (2, 1)
