@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from catalog.models.pushes import Push
 from console.secrets import HUBS, decrypt
 from datasets.connections import ConnectionFailed
-from datasets.endpoints import EndpointRefused, InnerAddress, allowed_addresses_only, check_endpoint
+from console.endpoints import EndpointRefused, InnerAddress, allowed_addresses_only, check_endpoint
 from datasets.storage import seekable
 
 

@@ -19,7 +19,7 @@ from console.access import current_membership, get_writable, writable_workspace
 from console.htmx import HtmxHttpRequest
 from console.models import Workspace
 from console.secrets import HUBS, encrypt
-from datasets.endpoints import EndpointRefused, check_endpoint
+from console.endpoints import EndpointRefused, check_endpoint
 
 _PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 

@@ -27,7 +27,8 @@ from urllib3.exceptions import HTTPError
 
 from console.env import s3_config
 from console.secrets import CONNECTIONS, decrypt, encrypt
-from datasets.endpoints import EndpointRefused, InnerAddress, check_endpoint, guard
+from console.endpoints import EndpointRefused, InnerAddress, check_endpoint
+from datasets.endpoints import guard
 from datasets.models import Connection
 
 PAGE_OBJECTS = 100

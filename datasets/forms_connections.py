@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from console.models import Workspace
 from datasets import connections
 from datasets.connections import ConnectionFailed
-from datasets.endpoints import EndpointRefused, check_endpoint
+from console.endpoints import EndpointRefused, check_endpoint
 from datasets.models import Connection
 
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console.secrets import TRACKING, encrypt
-from datasets.endpoints import EndpointRefused
+from console.endpoints import EndpointRefused
 from jobs.tracking.mlflow import check_address
 from jobs.tracking.models import Tracking
 

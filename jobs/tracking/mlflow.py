@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from console.secrets import TRACKING, decrypt
-from datasets.endpoints import EndpointRefused, allowed_addresses_only, check_endpoint
+from console.endpoints import EndpointRefused, allowed_addresses_only, check_endpoint
 from jobs.models import Run, RunState
 from jobs.tracking import due
 from jobs.tracking.models import Target, Tracked, Tracking
