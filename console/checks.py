@@ -33,7 +33,9 @@ def mails_can_be_sent(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         validate_email(parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
     except ValidationError:
         hint = "For example: Jingtiao <jingtiao@example.com>"
-        problems.append(Error("EMAIL_URL needs EMAIL_FROM, the sender's address", hint=hint, id="console.E003"))
+        problems.append(
+            Error("EMAIL_URL needs EMAIL_FROM, the sender's address", hint=hint, id="console.E003")
+        )
     if "PUBLIC_URL" not in os.environ and "PUBLIC_URL_FILE" not in os.environ:
         text = f"PUBLIC_URL is not set: links in mails lead to {settings.PUBLIC_URL}"
         problems.append(Warning(text, id="console.W001"))

@@ -154,7 +154,9 @@ def mail_server(name: str) -> dict[str, Any]:
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from error
     if parts.scheme not in ("smtp", "smtps") or not host:
-        raise ImproperlyConfigured(f"{name} must start with smtp:// or smtps://, followed by the server's name")
+        raise ImproperlyConfigured(
+            f"{name} must start with smtp:// or smtps://, followed by the server's name"
+        )
     options = dict(parse_qsl(parts.query))
     tls = options.pop("tls", "")
     if options or tls not in ("", "starttls"):

@@ -25,9 +25,9 @@ from cryptography.fernet import InvalidToken
 from django.utils.translation import gettext as _
 from urllib3.exceptions import HTTPError
 
+from console.endpoints import EndpointRefused, InnerAddress, check_endpoint
 from console.env import s3_config
 from console.secrets import CONNECTIONS, decrypt, encrypt
-from console.endpoints import EndpointRefused, InnerAddress, check_endpoint
 from datasets.endpoints import guard
 from datasets.models import Connection
 

@@ -39,7 +39,7 @@ def run_not_published(run: Run) -> None:
 
 def _tell(kind: str, run: Run, suffix: str, **data: Any) -> None:
     about = {"uid": run.uid, "run": str(run), "job": run.job.uid}
-    record(kind, run.job.workspace_id, f"{run.uid}{suffix}", run.created_by_id, **about, **data)
+    record(kind, run.job.workspace_id, f"{run.uid}{suffix}", about | data, run.created_by_id)
 
 
 def hours_used(workspace_id: int, used: float, limit: int, month: date, next_month: date) -> None:
@@ -47,20 +47,18 @@ def hours_used(workspace_id: int, used: float, limit: int, month: date, next_mon
     figures = {"used": int(used), "limit": limit, "day": f"{next_month:%Y-%m-%d}"}
     key = f"{month:%Y-%m}:{limit}"
     if used >= limit:
-        record("budget.used", workspace_id, key, **figures)
+        record("budget.used", workspace_id, key, figures)
     elif used >= limit * LOW:
-        record("budget.low", workspace_id, key, **figures)
+        record("budget.low", workspace_id, key, figures)
 
 
 def checkpoints_going(workspace_id: int, today: date, first_day: date, runs: list[Run]) -> bool:
     """Checkpoints of these runs go from that day on. At most one notification a day: False if there was one."""
     names = ", ".join(str(run) for run in runs[:NAMED]) + (", …" if len(runs) > NAMED else "")
-    return record(
-        "checkpoints.going",
-        workspace_id,
-        today.isoformat(),
-        count=len(runs),
-        day=first_day.isoformat(),
-        runs=names,
-        run_uids=[run.uid for run in runs[:LISTED]],
-    )
+    data = {
+        "count": len(runs),
+        "day": first_day.isoformat(),
+        "runs": names,
+        "run_uids": [run.uid for run in runs[:LISTED]],
+    }
+    return record("checkpoints.going", workspace_id, today.isoformat(), data)

@@ -82,7 +82,9 @@ def warn() -> int:
     What was said before and does not hold any more (kept for longer, or for ever) is forgotten, to be said anew.
     """
     forgotten = Run.objects.filter(checkpoints_warned_at__isnull=False)
-    forgotten.exclude(job__workspace__limits__checkpoint_days__isnull=False).update(checkpoints_warned_at=None)
+    forgotten.exclude(job__workspace__limits__checkpoint_days__isnull=False).update(
+        checkpoints_warned_at=None
+    )
     warned = 0
     for workspace, days in _policies():
         warned += _warn(workspace, days)
@@ -97,11 +99,12 @@ def _warn(workspace: int, days: int) -> int:
     own.filter(checkpoints_warned_at__isnull=False, finished_at__gt=soon).update(checkpoints_warned_at=None)
     going = own.filter(checkpoints_warned_at=None, finished_at__lte=soon)
     with transaction.atomic():
-        runs = _with_expendable(going).select_related("job").order_by("finished_at", "pk")
-        runs = list(runs.only("uid", "version", "finished_at", "job__name"))
+        found = _with_expendable(going).select_related("job").order_by("finished_at", "pk")
+        runs = list(found.only("uid", "version", "finished_at", "job__name"))
         if not runs:
             return 0
-        first = max(now + notice_time(days), runs[0].finished_at + days * DAY)  # type: ignore[operator]
+        ended = runs[0].finished_at or now
+        first = max(now + notice_time(days), ended + days * DAY)
         if not notifying.checkpoints_going(workspace, now.date(), first.date(), runs):
             return 0
         Run.objects.filter(pk__in=[run.pk for run in runs]).update(checkpoints_warned_at=now)

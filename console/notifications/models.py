@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import models
 from django.utils import timezone
@@ -73,9 +74,7 @@ class Receipt(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("user", "notification"), name="receipt_once_a_person"),
         )
-        indexes = (
-            models.Index(fields=("user",), name="unread_receipts", condition=models.Q(read_at=None)),
-        )
+        indexes = (models.Index(fields=("user",), name="unread_receipts", condition=models.Q(read_at=None)),)
         verbose_name = _("notification of a person")
         verbose_name_plural = _("notifications of people")
 
@@ -135,9 +134,7 @@ class Mail(Outgoing):
     notification = models.ForeignKey(
         Notification, verbose_name=_("notification"), on_delete=models.CASCADE, related_name="mails"
     )
-    user = models.ForeignKey(
-        User, verbose_name=_("person"), on_delete=models.CASCADE, related_name="+"
-    )
+    user = models.ForeignKey(User, verbose_name=_("person"), on_delete=models.CASCADE, related_name="+")
 
     class Meta:
         ordering = ("-pk",)
@@ -188,6 +185,10 @@ class Webhook(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
 
 
 class Delivery(Outgoing):

@@ -43,7 +43,9 @@ PROBLEMS: dict[str, str | Promise] = {
     "gone": _("The server answered with status 410: it wants no more."),
     "inner_address": _("The address leads into the network of this console, which it does not call."),
     "not_allowed": _("The address is not called: %(reason)s"),
-    "secret_unreadable": _("The secret cannot be read any more, because SECRET_KEY was changed. Make a new one."),
+    "secret_unreadable": _(
+        "The secret cannot be read any more, because SECRET_KEY was changed. Make a new one."
+    ),
     "no_reader": _("The person has no e-mail address any more, or has left the workspace."),
     "switched_off": _("The webhook was switched off."),
     "unexpected": _("It stopped unexpectedly. The log of the worker says why."),

@@ -6,7 +6,7 @@ rows of its own, so that a killed process loses none (outbox.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,15 +18,17 @@ from console.notifications.kinds import KINDS, Audience, Kind
 from console.notifications.models import Channels, Delivery, Mail, Notification, Receipt, Webhook
 
 
-def record(kind: str, workspace_id: int, key: str, person_id: int | None = None, **data: Any) -> bool:
+def record(
+    kind: str, workspace_id: int, key: str, data: Mapping[str, Any], person_id: int | None = None
+) -> bool:
     """Records an event of a workspace; returns whether it is new.
 
-    `key` names the event among those of its kind: a second call with it does nothing. `person_id` is who caused it.
-    `data` fills the texts of the kind (kinds.py), goes to webhooks as it is, and has to be JSON.
+    `key` names the event among those of its kind: a second call with it does nothing. `data` fills the texts of the
+    kind (kinds.py), goes to webhooks as it is, and has to be JSON. `person_id` is who caused it.
     """
     with transaction.atomic():
         notification, is_new = Notification.objects.get_or_create(
-            workspace_id=workspace_id, kind=kind, key=key, defaults={"data": data}
+            workspace_id=workspace_id, kind=kind, key=key, defaults={"data": dict(data)}
         )
         if is_new:
             _address(notification, _audience(KINDS[kind], workspace_id, person_id))

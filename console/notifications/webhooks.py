@@ -24,7 +24,7 @@ from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone, translation
-from urllib3.exceptions import HTTPError, TimeoutError
+from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 
 from console.endpoints import Checked, EndpointRefused, InnerAddress, check_url
 from console.models import Workspace
@@ -202,9 +202,10 @@ def _post(delivery: Delivery, webhook: Webhook) -> tuple[int, str]:
                 return answer.status, _text(answer.read1(ANSWER_BYTES))
             finally:
                 answer.close()
-    except TimeoutError as error:
-        raise Undelivered("too_slow") from error
     except HTTPError as error:
+        # urllib3 counts a refused connection among those that took too long.
+        if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):
+            raise Undelivered("too_slow") from error
         if isinstance(error.__cause__ or error.__context__, InnerAddress):
             raise Undelivered("inner_address") from error
         raise Undelivered("unreachable", reason=_plain(error)) from error
@@ -247,14 +248,11 @@ def _note(webhook: Webhook, problem: Undelivered | None) -> None:
             failing.save(update_fields=["enabled", "given_up_at"])
             days = (now - failing.failing_since).days
             key = f"{failing.uid}:{now.isoformat()}"
-            record("webhook.off", failing.workspace_id, key, uid=failing.uid, webhook=failing.name, days=days)
+            data = {"uid": failing.uid, "webhook": failing.name, "days": days}
+            record("webhook.off", failing.workspace_id, key, data)
 
 
 # --- For its page and the API --------------------------------------------------------------------------------
-
-
-class WebhookRefused(Exception):
-    """A webhook that may not be made; the text says why, for the user."""
 
 
 def has_room(workspace: Workspace) -> bool:
