@@ -127,7 +127,10 @@ _ALL = (
         "webhook.off",
         _("A webhook was switched off"),
         title=_("The webhook “%(webhook)s” was switched off"),
-        text=_("Nothing has reached it for %(days)s days. Mend it and switch it on again on its page."),
+        text=_(
+            "Nothing has reached it for days, or it answered that it wants no more (status 410). "
+            "Mend it and switch it on again on its page."
+        ),
         to=Audience.OWNERS,
         page="webhook",
         tone="error",

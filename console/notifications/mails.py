@@ -13,7 +13,7 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from console.models import Membership
-from console.notifications.models import Mail
+from console.notifications.models import Mail, Receipt
 from console.notifications.outbox import Undelivered
 
 
@@ -46,9 +46,12 @@ def _refused(code: int, answer: bytes | str) -> Undelivered:
 def compose(mail: Mail) -> EmailMultiAlternatives:
     """The message, in the language in force."""
     notification = mail.notification
+    # Where it is in the page too, the link marks it read there.
+    in_page = Receipt.objects.filter(notification=notification, user=mail.user).exists()
+    path = reverse("notification", args=[notification.uid]) if in_page else notification.path
     context = {
         "notification": notification,
-        "url": settings.PUBLIC_URL + notification.path,
+        "url": settings.PUBLIC_URL + path,
         "settings_url": settings.PUBLIC_URL + reverse("notification_settings"),
     }
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 from django.views.decorators.vary import vary_on_headers
+from xxhash import xxh3_64_hexdigest
 
 from console.access import current_membership, get_visible, memberships
 from console.htmx import HtmxHttpRequest, wants_fragment
@@ -47,10 +48,14 @@ def webhook_list(request: HtmxHttpRequest) -> HttpResponse:
 @login_required
 @vary_on_headers("HX-Request")
 def webhook(request: HtmxHttpRequest, uid: str) -> HttpResponse:
-    """One webhook: its form and what was sent; for htmx the latter alone."""
+    """One webhook: its form and what was sent; for htmx the latter alone, 204 while that is what `?shown=` names (so
+    that what somebody has unfolded stays open)."""
     found = _webhook(request, uid)
     if request.method == "GET" and wants_fragment(request):
-        return render(request, "console/notifications/_deliveries.html", _deliveries(request, found))
+        part = _deliveries(request, found)
+        if request.GET.get("shown") == part["token"]:
+            return HttpResponse(status=204)
+        return render(request, "console/notifications/_deliveries.html", part)
     form = WebhookForm(request.POST or None, instance=found, workspace=found.workspace)
     if request.method == "POST" and form.is_valid():
         form.save()
@@ -141,7 +146,14 @@ def _deliveries(request: HtmxHttpRequest, found: Webhook) -> dict[str, Any]:
         "next": shown[-1].pk if len(cut) > DELIVERIES_SHOWN else None,
         "is_first": not after,
         "is_active": any(item.is_waiting for item in shown),
+        "token": _token(shown),
     }
+
+
+def _token(shown: list[Delivery]) -> str:
+    """Changes whenever what the table shows of these does."""
+    states = [(item.pk, item.state, item.attempts, item.due_at) for item in shown]
+    return xxh3_64_hexdigest(str(states).encode())
 
 
 def _row(found: Webhook, delivery: Delivery) -> dict[str, Any]:

@@ -216,8 +216,10 @@ def _text(answer: bytes) -> str:
 
 
 def _plain(error: Exception) -> str:
-    """What went wrong, without the names of objects that urllib3 puts before it."""
-    return str(error.__cause__ or error).rpartition(">: ")[2][:200] or type(error).__name__
+    """What went wrong, as the system says it where it does."""
+    cause = error.__cause__ or error.__context__
+    text = (cause.strerror if isinstance(cause, OSError) else "") or str(cause or error)
+    return text[:200] or type(error).__name__
 
 
 def _judge(status: int) -> None:
@@ -246,9 +248,9 @@ def _note(webhook: Webhook, problem: Undelivered | None) -> None:
         if problem.code == "gone" or now - failing.failing_since > PATIENCE:
             failing.enabled, failing.given_up_at = False, now
             failing.save(update_fields=["enabled", "given_up_at"])
-            days = (now - failing.failing_since).days
             key = f"{failing.uid}:{now.isoformat()}"
-            data = {"uid": failing.uid, "webhook": failing.name, "days": days}
+            since = failing.failing_since.isoformat()
+            data = {"uid": failing.uid, "webhook": failing.name, "failing_since": since, "last": problem.code}
             record("webhook.off", failing.workspace_id, key, data)
 
 
