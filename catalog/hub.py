@@ -15,9 +15,9 @@ from cryptography.fernet import InvalidToken
 from django.utils.translation import gettext as _
 
 from catalog.models.pushes import Push
+from console.endpoints import EndpointRefused, InnerAddress, allowed_addresses_only, check_endpoint
 from console.secrets import HUBS, decrypt
 from datasets.connections import ConnectionFailed
-from datasets.endpoints import EndpointRefused, InnerAddress, allowed_addresses_only, check_endpoint
 from datasets.storage import seekable
 
 

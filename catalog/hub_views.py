@@ -16,10 +16,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from catalog.models import HubAccount
 from console.access import current_membership, get_writable, writable_workspace
+from console.endpoints import EndpointRefused, check_endpoint
 from console.htmx import HtmxHttpRequest
 from console.models import Workspace
 from console.secrets import HUBS, encrypt
-from datasets.endpoints import EndpointRefused, check_endpoint
 
 _PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 

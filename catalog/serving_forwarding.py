@@ -12,8 +12,8 @@ from cryptography.fernet import InvalidToken
 
 from catalog.models import ServingEndpoint
 from catalog.serving_client import Unanswered, http, lines, slots
+from console.endpoints import EndpointRefused, check_endpoint
 from console.secrets import SERVING, decrypt
-from datasets.endpoints import EndpointRefused, check_endpoint
 from jobs.training.serving_protocol import Said, Task
 
 # Of what a server says about its failure, in bytes.

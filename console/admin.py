@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from console import audit_admin  # noqa: F401 -- registers the log
 from console.models import ApiKey, Membership, User, Workspace
+from console.notifications import admin as notifications_admin  # noqa: F401 -- registers theirs
 
 admin.site.site_header = _("Jingtiao administration")
 admin.site.site_title = _("Jingtiao")

@@ -53,6 +53,7 @@ RECORDED: dict[str, Recorded] = {
     "console.Workspace": Recorded(("name",), "self"),
     "console.Membership": Recorded(("user", "workspace", "role"), "workspace"),
     "console.ApiKey": Recorded(("user", "workspace", "name", "scope", "revoked_at"), "workspace"),
+    "console.Webhook": Recorded(("workspace", "name", "url", "kinds", "enabled"), "workspace", ("secret",)),
     # Data.
     "datasets.Dataset": Recorded(("workspace", "name", "description", "row_type"), "workspace"),
     "datasets.DatasetVersion": Recorded(

@@ -126,6 +126,51 @@ def storage(name: str, default: str) -> dict[str, Any]:
     raise ImproperlyConfigured(f"{name} must be file:///directory or s3://bucket/prefix, not {value!r}")
 
 
+def url(name: str, default: str) -> str:
+    """Returns the address of a server without a slash at its end; raises ImproperlyConfigured for anything else."""
+    value = text(name, default).strip().rstrip("/")
+    try:
+        parts = urlsplit(value)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or parts.query or parts.fragment:
+        raise ImproperlyConfigured(f"{name} must be like https://console.example.com, not {value!r}")
+    return value
+
+
+def mail_server(name: str) -> dict[str, Any]:
+    """Reads the address of a mail server into what Django's SMTP backend takes; empty where the variable is.
+
+    smtp://user:password@host:587?tls=starttls, smtp://host:25, or smtps://user:password@host:465; special characters
+    are percent-encoded. Raises ImproperlyConfigured for another scheme, another `tls`.
+    """
+    value = text(name).strip()
+    if not value:
+        return {}
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+    if parts.scheme not in ("smtp", "smtps") or not host:
+        raise ImproperlyConfigured(
+            f"{name} must start with smtp:// or smtps://, followed by the server's name"
+        )
+    options = dict(parse_qsl(parts.query))
+    tls = options.pop("tls", "")
+    if options or tls not in ("", "starttls"):
+        raise ImproperlyConfigured(f"{name} takes ?tls=starttls and nothing else")
+    return {
+        "host": host,
+        "port": port or {"smtps": 465, "starttls": 587}.get(tls or parts.scheme, 25),
+        "username": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "use_tls": tls == "starttls",
+        "use_ssl": parts.scheme == "smtps",
+    }
+
+
 def s3_config(addressing: str, **options: Any) -> Config:
     """How boto3 speaks to any S3 service, AWS or not. `addressing` is path, virtual or auto."""
     from botocore.config import Config  # takes long to load, and is not needed where files lie on a disk

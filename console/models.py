@@ -176,3 +176,14 @@ class Deletion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.uid})"
+
+
+# Django looks for an app's models here; they use those above.
+from console.notifications.models import (  # noqa: E402
+    Channels,  # noqa: F401
+    Delivery,  # noqa: F401
+    Mail,  # noqa: F401
+    Notification,  # noqa: F401
+    Receipt,  # noqa: F401
+    Webhook,  # noqa: F401
+)

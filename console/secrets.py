@@ -20,6 +20,7 @@ CONNECTIONS = "jingtiao: secrets of connections"
 SERVING = "jingtiao: keys of serving endpoints"
 HUBS = "jingtiao: tokens of model hubs"
 TRACKING = "jingtiao: secrets of tracking servers"
+WEBHOOKS = "jingtiao: secrets of webhooks"
 
 
 @lru_cache(maxsize=16)

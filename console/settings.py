@@ -120,6 +120,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Longer than the longest pause before something is sent again (console/notifications/outbox.py): a message that waits
+# for its time would else be handed to a second worker meanwhile.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 CELERY_TASK_IGNORE_RESULT = True
 # A message is acknowledged when it is received: the database, not the broker, knows what is still to be done.
 CELERY_TASK_ACKS_LATE = False
@@ -165,6 +168,21 @@ CELERY_BEAT_SCHEDULE = {
         "task": "console.tasks.resume_deletions",
         "schedule": timedelta(seconds=60),
         "options": {"expires": 60},
+    },
+    "send-due": {
+        "task": "console.tasks.send_due",
+        "schedule": timedelta(seconds=60),
+        "options": {"expires": 60},
+    },
+    "watch-limits": {
+        "task": "jobs.tasks.watch_limits",
+        "schedule": timedelta(seconds=60),
+        "options": {"expires": 60},
+    },
+    "delete-old-notifications": {
+        "task": "console.tasks.delete_old_notifications",
+        "schedule": timedelta(days=1),
+        "options": {"expires": 3600},
     },
     "delete-old-audit-entries": {
         "task": "console.tasks.delete_old_audit_entries",
@@ -220,6 +238,27 @@ AUDIT_KEEP_DAYS = env.integer("AUDIT_KEEP_DAYS", 0, minimum=0)
 # Calls that a key may make a minute, over all APIs: that read, and that change something; 0: any number.
 API_READS_A_MINUTE = env.integer("API_READS_A_MINUTE", 600, minimum=0)
 API_WRITES_A_MINUTE = env.integer("API_WRITES_A_MINUTE", 60, minimum=0)
+
+# --- Notifications -------------------------------------------------------------------------------------------
+
+# The address under which people reach the console, for links in e-mails and webhooks.
+PUBLIC_URL = env.url("PUBLIC_URL", f"http://{env.text('HOST', '127.0.0.1')}:{env.text('PORT', '8000')}")
+# The mail server; without one nothing is sent by e-mail.
+MAIL_SERVER = env.mail_server("EMAIL_URL")
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if MAIL_SERVER else 'dummy'}.EmailBackend"
+EMAIL_HOST = MAIL_SERVER.get("host", "localhost")
+EMAIL_PORT = MAIL_SERVER.get("port", 25)
+EMAIL_HOST_USER = MAIL_SERVER.get("username", "")
+EMAIL_HOST_PASSWORD = MAIL_SERVER.get("password", "")
+EMAIL_USE_TLS = MAIL_SERVER.get("use_tls", False)
+EMAIL_USE_SSL = MAIL_SERVER.get("use_ssl", False)
+EMAIL_TIMEOUT = 20
+# Whom mails come from: "Jingtiao <console@example.com>".
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM")
+# Notifications and deliveries that are older are deleted; 0 keeps them for ever.
+NOTIFICATIONS_KEEP_DAYS = env.integer("NOTIFICATIONS_KEEP_DAYS", 90, minimum=0)
+# Whoever started an idle run is told each time it was interrupted so often.
+PREEMPTIONS_NOTED = env.integer("PREEMPTIONS_NOTED", 3, minimum=1)
 
 # --- Training ------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ urlpatterns = [
     path("dashboards/", tracking.tracking, name="tracking"),
     path("audit/", audit_pages.audit_log, name="audit"),
     re_path(r"^audit/export\.(?P<ending>csv|jsonl)$", audit_pages.audit_file, name="audit_file"),
+    path("", include("console.notifications.urls")),
     path("resources/", resources.resources, name="resources"),
     path("datasets/", include("datasets.urls")),
     path("models/", include("catalog.registry_urls")),

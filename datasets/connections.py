@@ -25,9 +25,10 @@ from cryptography.fernet import InvalidToken
 from django.utils.translation import gettext as _
 from urllib3.exceptions import HTTPError
 
+from console.endpoints import EndpointRefused, InnerAddress, check_endpoint
 from console.env import s3_config
 from console.secrets import CONNECTIONS, decrypt, encrypt
-from datasets.endpoints import EndpointRefused, InnerAddress, check_endpoint, guard
+from datasets.endpoints import guard
 from datasets.models import Connection
 
 PAGE_OBJECTS = 100

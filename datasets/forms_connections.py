@@ -10,10 +10,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from console.endpoints import EndpointRefused, check_endpoint
 from console.models import Workspace
 from datasets import connections
 from datasets.connections import ConnectionFailed
-from datasets.endpoints import EndpointRefused, check_endpoint
 from datasets.models import Connection
 
 

@@ -29,7 +29,7 @@ from django.utils import timezone
 
 from console.beating import beating
 from console.models import User
-from jobs import limits, queueing
+from jobs import limits, notifying, queueing
 from jobs.models import ACTIVE_STATES, Publication, Run, RunState, TimelineEntry
 
 TRANSITIONS: dict[str, frozenset[str]] = {
@@ -202,6 +202,8 @@ def finish(run: Run, state: RunState, failure: dict[str, Any] | None = None, **d
         current.save()
         actor = current.stop_requested_by if state == RunState.STOPPED else None
         note(current, state.lower(), actor=actor, **(failure or {}), **data)
+        notifying.run_ended(current)
+        limits.watch([current.job.workspace_id])
     run.refresh_from_db()
 
 
@@ -215,6 +217,9 @@ def release(run: Run, kind: str, **data: Any) -> None:
         current.eta_seconds = None
         current.save()
         note(current, kind, **data)
+        if kind == "preempted":
+            notifying.run_preempted(current)
+        limits.watch([current.job.workspace_id])
 
 
 def request_stop(run: Run, user: User) -> bool:

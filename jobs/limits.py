@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from console.models import Workspace
+from jobs import notifying
 from jobs.models import Limits, Run, RunState, Usage
 
 HOUR = 3600
@@ -42,6 +43,16 @@ def charge(workspace_id: int, devices: int, since: datetime, until: datetime) ->
         added = devices * (end - since).total_seconds()
         Usage.objects.filter(pk=usage.pk).update(device_seconds=F("device_seconds") + added)
         since = end
+
+
+def watch(workspaces: Collection[int] | None = None) -> None:
+    """Tells the people of workspaces (None: of all) that most or all of their device hours are used."""
+    limited = Limits.objects.filter(device_hours__gt=0)
+    if workspaces is not None:
+        limited = limited.filter(workspace__in=workspaces)
+    month = month_of(timezone.now())
+    for key, standing in standings(list(limited.values_list("workspace", flat=True))).items():
+        notifying.hours_used(key, standing.hours, standing.most_hours or 0, month, standing.next_month)
 
 
 @dataclass(frozen=True)

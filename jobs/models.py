@@ -271,6 +271,11 @@ class Run(models.Model):
     claimed_at = models.DateTimeField(_("holds its devices since"), null=True, blank=True)
     held_seconds = models.FloatField(_("seconds on its devices"), default=0)
 
+    # Since when its people know that its checkpoints go (jobs/retention.py).
+    checkpoints_warned_at = models.DateTimeField(
+        _("warned of the deletion of checkpoints at"), null=True, blank=True, editable=False
+    )
+
     # Who carries it out. `lease` grows with every claim; a follower whose number is older must not write.
     lease = models.PositiveIntegerField(_("lease"), default=0)
     follower = models.CharField(_("follower"), max_length=200, blank=True)

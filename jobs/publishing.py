@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
 from console.models import User
-from jobs import directories, launch, lifecycle, merging, queueing
+from jobs import directories, launch, lifecycle, merging, notifying, queueing
 from jobs.models import Publication, Run, RunState
 from jobs.training import card
 from jobs.training.card import ADAPTERS, MERGED
@@ -248,3 +248,4 @@ def _skip(run_id: int, reason: NotPublishable) -> None:
         run.publication_note = {"code": reason.code, "params": reason.params}
         run.save(update_fields=["publication", "publication_note", "model_version"])
         lifecycle.note(run, "publish_skipped", code=reason.code, params=reason.params)
+        notifying.run_not_published(run)

@@ -2,8 +2,8 @@
 workspace (`Limits.checkpoint_days`), or for ever.
 
 What a run came to always stays: the result of one that is done, the newest checkpoint of any other. Nothing
-goes while a run that builds on it is active or a model is being published from it; it goes as soon as that is
-over.
+goes before people were warned of it (`warn`), also where a policy is new or was shortened. Nothing goes while a run
+that builds on it is active or a model is being published from it; it goes as soon as that is over.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from django.utils import timezone
 from catalog.models.registry import ModelVersionState
 from console.deletion import record
 from console.models import Workspace
+from jobs import notifying
 from jobs.lifecycle import note
 from jobs.models import ACTIVE_STATES, TERMINAL_STATES, Checkpoint, Limits, Publication, Run, RunState
 
 logger = logging.getLogger(__name__)
+DAY = timedelta(days=1)
 # How long before the day there is a warning.
-WARNING_TIME = timedelta(days=7)
+WARNING_TIME = 7 * DAY
 # Runs whose checkpoints one task deletes at most; the rest is for the next.
 AT_ONCE = 500
 
@@ -34,10 +36,18 @@ def _days_of(workspace_id: int) -> int | None:
     return limits.values_list("checkpoint_days", flat=True).first()
 
 
+def notice_time(days: int) -> timedelta:
+    """How long before checkpoints go there has to be a warning, where they are kept for so many days."""
+    return min(WARNING_TIME, days * DAY / 2)
+
+
 def kept_until(run: Run) -> datetime | None:
     """When the checkpoints of a run go; None where they are kept for ever or it is not known yet."""
     days = _days_of(run.job.workspace_id)
-    return run.finished_at + timedelta(days=days) if days and run.finished_at else None
+    if not days or not run.finished_at:
+        return None
+    warned_at = run.checkpoints_warned_at or timezone.now()
+    return max(run.finished_at + days * DAY, warned_at + notice_time(days))
 
 
 def goes_soon(until: datetime | None) -> bool:
@@ -57,24 +67,68 @@ def going_soon(workspace: Workspace) -> list[Run]:
     if not days:
         return []
     now = timezone.now()
-    ended = now - timedelta(days=days)
+    ended = now - days * DAY
     runs = _with_expendable(Run.objects.filter(job__workspace=workspace))
-    runs = runs.filter(finished_at__gt=ended, finished_at__lte=ended + WARNING_TIME)
+    # Later ones were warned of only after that day, or something needs them for as long as it is active.
+    is_next = Q(finished_at__gt=ended) | Q(checkpoints_warned_at__gt=now - notice_time(days))
+    runs = runs.filter(is_next, finished_at__lte=ended + WARNING_TIME)
     runs = runs.select_related("job").only("uid", "version", "job__name")
     return list(runs.order_by("finished_at", "pk")[:AT_ONCE])
 
 
-def delete_old_checkpoints() -> int:
-    """Deletes the checkpoints whose time is over; returns of how many runs."""
-    cleared = 0
-    policies = Limits.objects.filter(checkpoint_days__isnull=False).values_list(
-        "workspace", "checkpoint_days"
+def warn() -> int:
+    """Tells the people of each workspace, once a day at most, whose checkpoints go next; returns of how many runs.
+
+    What was said before and does not hold any more (kept for longer, or for ever) is forgotten, to be said anew.
+    """
+    forgotten = Run.objects.filter(checkpoints_warned_at__isnull=False)
+    forgotten.exclude(job__workspace__limits__checkpoint_days__isnull=False).update(
+        checkpoints_warned_at=None
     )
-    for workspace, days in policies:
-        ended = timezone.now() - timedelta(days=days or 0)
-        runs = _with_expendable(Run.objects.filter(job__workspace=workspace, finished_at__lte=ended))
-        keys = _unneeded(runs).order_by("finished_at").values_list("pk", flat=True)
-        cleared += sum(_clear(pk, days or 0) for pk in list(keys[:AT_ONCE]))
+    warned = 0
+    for workspace, days in _policies():
+        warned += _warn(workspace, days)
+    return warned
+
+
+def _warn(workspace: int, days: int) -> int:
+    now = timezone.now()
+    # A day more, because the next time may be a day away.
+    soon = now - days * DAY + notice_time(days) + DAY
+    own = Run.objects.filter(job__workspace=workspace)
+    own.filter(checkpoints_warned_at__isnull=False, finished_at__gt=soon).update(checkpoints_warned_at=None)
+    going = own.filter(checkpoints_warned_at=None, finished_at__lte=soon)
+    with transaction.atomic():
+        found = _with_expendable(going).select_related("job").order_by("finished_at", "pk")
+        runs = list(found.only("uid", "version", "finished_at", "job__name"))
+        if not runs:
+            return 0
+        ended = runs[0].finished_at or now
+        first = max(now + notice_time(days), ended + days * DAY)
+        if not notifying.checkpoints_going(workspace, now.date(), first.date(), runs):
+            return 0
+        Run.objects.filter(pk__in=[run.pk for run in runs]).update(checkpoints_warned_at=now)
+    return len(runs)
+
+
+def _policies() -> list[tuple[int, int]]:
+    """Workspaces, and for how many days they keep checkpoints."""
+    limits = Limits.objects.filter(checkpoint_days__isnull=False)
+    return [(workspace, days or 0) for workspace, days in limits.values_list("workspace", "checkpoint_days")]
+
+
+def delete_old_checkpoints() -> int:
+    """Deletes the checkpoints whose time is over and that there was a warning of; returns of how many runs."""
+    cleared = 0
+    for workspace, days in _policies():
+        now = timezone.now()
+        over = Run.objects.filter(
+            job__workspace=workspace,
+            finished_at__lte=now - days * DAY,
+            checkpoints_warned_at__lte=now - notice_time(days),
+        )
+        keys = _unneeded(_with_expendable(over)).order_by("finished_at").values_list("pk", flat=True)
+        cleared += sum(_clear(pk, days) for pk in list(keys[:AT_ONCE]))
     return cleared
 
 

@@ -11,7 +11,7 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from django.conf import settings
 
 from console.celery import app
-from jobs import announcing, follow, lifecycle, publishing, queueing, retention, warm
+from jobs import announcing, follow, lifecycle, limits, publishing, queueing, retention, warm
 from jobs.tracking import sending
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,15 @@ def dispatch() -> None:
 
 @shared_task
 def delete_old_checkpoints() -> None:
-    """Deletes checkpoints that have been kept for as long as the operator wants (beat)."""
+    """Deletes checkpoints that have been kept for as long as the operator wants, after a warning (beat)."""
+    retention.warn()
     retention.delete_old_checkpoints()
+
+
+@shared_task
+def watch_limits() -> None:
+    """Tells people whose running runs have used most of their device hours (beat, every minute)."""
+    limits.watch()
 
 
 @shared_task

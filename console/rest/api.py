@@ -6,7 +6,7 @@ from ninja import NinjaAPI
 from ninja.operation import Operation
 
 from catalog.api import rest_base_models, rest_models
-from console.rest import errors, workspace
+from console.rest import errors, notifications, webhooks, workspace
 from datasets.api import rest_datasets, rest_versions
 from jobs.api import rest_jobs, rest_resources, rest_runs
 
@@ -49,5 +49,7 @@ for module in (
     rest_jobs,
     rest_runs,
     rest_models,
+    notifications,
+    webhooks,
 ):
     api.add_router("", module.router)

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from console.endpoints import EndpointRefused
 from console.secrets import TRACKING, encrypt
-from datasets.endpoints import EndpointRefused
 from jobs.tracking.mlflow import check_address
 from jobs.tracking.models import Tracking
 

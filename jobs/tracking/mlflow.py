@@ -19,8 +19,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from console.endpoints import EndpointRefused, allowed_addresses_only, check_endpoint
 from console.secrets import TRACKING, decrypt
-from datasets.endpoints import EndpointRefused, allowed_addresses_only, check_endpoint
 from jobs.models import Run, RunState
 from jobs.tracking import due
 from jobs.tracking.models import Target, Tracked, Tracking

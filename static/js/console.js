@@ -9,6 +9,7 @@
  * data-autosubmit    a select or checkbox that sends its form when it changes
  * data-follow        a log box that stays at its end while more arrives, unless someone scrolled up
  * data-count=ID      <output data-max=500> that counts the characters of the text field ID while somebody types
+ * data-quiet         a poll that rests while nobody looks at the page, and whose failures are told to nobody
  * .section-index     marks the section in view
  * Texts come from data-text-* on <body>, so that they are in the page's language.
  */
@@ -40,7 +41,9 @@ let pending = 0;
 const bar = document.getElementById("htmx-bar");
 const signedOut = document.getElementById("signed-out");
 const isPoll = (event) => (event.detail.elt?.getAttribute("hx-trigger") || "").includes("every");
+const isQuiet = (event) => Boolean(event.detail.elt?.matches?.("[data-quiet]"));
 body.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && isQuiet(event)) event.preventDefault();
   if (!isPoll(event)) bar.classList.toggle("is-active", ++pending > 0);
 });
 body.addEventListener("htmx:afterRequest", (event) => {
@@ -49,10 +52,14 @@ body.addEventListener("htmx:afterRequest", (event) => {
   toasts.querySelectorAll("[data-origin=network]").forEach((item) => item.remove());
   if (signedOut) signedOut.hidden = true;
 });
-const unreachable = () => toast(body.dataset.textNetwork, "network");
+const unreachable = (event) => { if (!isQuiet(event)) toast(body.dataset.textNetwork, "network"); };
 body.addEventListener("htmx:sendError", unreachable);
 body.addEventListener("htmx:timeout", unreachable);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) document.querySelectorAll("[data-quiet]").forEach((poll) => { poll.dispatchEvent(new CustomEvent("look")); });
+});
 body.addEventListener("htmx:responseError", (event) => {
+  if (isQuiet(event)) return;
   const status = event.detail.xhr.status;
   if (status === 401) {
     // The session ended. A page with typed text keeps it and says so; others lead to the sign-in page.

@@ -7,7 +7,8 @@ import json
 import pytest
 from django.test import Client
 
-from console.models import AuditEntry, Scope
+from console.models import AuditEntry, Delivery, Scope
+from console.notifications.recording import record
 from datasets.models import DatasetVersion
 from jobs import portable
 from jobs.api.rest_configuration import ConfigurationIn
@@ -257,6 +258,52 @@ def test_connections_of_others_are_not_there(call, make_version):  # noqa: F811
     assert (response.status_code, list(fields(response))) == (422, ["connection"])
 
 
+# --- Notifications and webhooks ------------------------------------------------------------------------------
+
+
+def test_notifications_are_listed_and_marked_as_read(call, alice, charlie, workspace):
+    for number in range(3):
+        data = {"uid": f"task-{number}", "run": f"bot V{number}", "base_model": "Toy", "steps": 1}
+        record("run.done", workspace.pk, f"task-{number}", data, alice.pk)
+    first = call("get", "notifications?limit=2").json()
+    assert [item["title"] for item in first["items"]] == ["bot V2 is done", "bot V1 is done"]
+    assert first["unread"] == 3 and first["items"][0]["details"]["uid"] == "task-2"
+    rest = call("get", f"notifications?after={first['next']}").json()
+    assert [item["details"]["uid"] for item in rest["items"]] == ["task-0"] and rest["next"] is None
+    assert call("get", "notifications", user=charlie).json()["items"] == []
+    uid = first["items"][0]["uid"]
+    assert call("post", "notifications/read", {"uids": [uid]}, user=charlie).json() == {"marked": 0}
+    assert call("post", "notifications/read", {"uids": [uid, "msg-none"]}).json() == {"marked": 1}
+    assert call("get", "notifications?unread=true").json()["unread"] == 2
+    assert call("post", "notifications/read", {}).json() == {"marked": 2}
+    assert call("get", "notifications?kind=run.failed").json()["items"] == []
+
+
+def test_a_webhook_by_program(call, bob, charlie, settings):
+    settings.ALLOWED_PRIVATE_ENDPOINTS = ["127.0.0.1"]
+    body = {"name": "ops", "url": "http://127.0.0.1:9/", "kinds": ["run.done"]}
+    made = call("post", "webhooks", body).json()
+    assert made["secret"].startswith("whsec_") and made["enabled"]
+    path = f"webhooks/{made['uid']}"
+    assert "secret" not in call("get", path).json()
+    assert set(fields(call("post", "webhooks", body | {"url": "http://10.0.0.1/"}))) == {"url"}
+    assert set(fields(call("put", path, body | {"kinds": ["run.painted"]}))) == {"kinds"}
+    assert call("put", path, body | {"enabled": False}).json()["enabled"] is False
+    assert call("post", f"{path}/secret").json()["secret"] != made["secret"]
+    sent = call("post", f"{path}/test")
+    assert (sent.status_code, sent.json()["kind"], sent.json()["state"]) == (202, "webhook.test", "waiting")
+    again = f"{path}/deliveries/{sent.json()['uid']}/again"
+    assert call("post", again).status_code == 409
+    Delivery.objects.update(state="Failed", problem={"code": "status", "params": {"status": 500}})
+    assert call("get", f"{path}/deliveries").json()["items"][0]["problem"].endswith("status 500.")
+    assert call("post", again).json()["state"] == "waiting"
+    for person, status in ((bob, 403), (charlie, 404)):
+        assert call("get", path, user=person).status_code == status
+    assert call("get", "webhooks", user=bob).status_code == 403
+    assert call("delete", path, scope=Scope.WRITE).status_code == 403
+    assert call("delete", path).status_code == 204 and call("get", "webhooks").json()["items"] == []
+
+
 # --- The rest, and the page ----------------------------------------------------------------------------------
 
 
@@ -276,7 +323,15 @@ def test_what_is_offered(call, base_model, alice, bob):  # noqa: F811
         "advanced": False,
         "when": {},
     }
-    for path in ("workspace/standing", "pools", "corpora", "presets", "connections", "models"):
+    for path in (
+        "workspace/standing",
+        "pools",
+        "corpora",
+        "presets",
+        "connections",
+        "models",
+        "notification-kinds",
+    ):
         assert call("get", path).status_code == 200
     assert [item["username"] for item in call("get", "workspace/members").json()["items"]] == ["alice", "bob"]
 

@@ -22,6 +22,8 @@ from schemathesis.specs.openapi.checks import (
 
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
+from console.models import Webhook
+from console.notifications import webhooks
 from console.wsgi import application
 from jobs.models import Metric, RunState
 from tests.jobs.conftest import base_model, make_run, make_version  # noqa: F401  (fixtures)
@@ -59,7 +61,11 @@ def names(workspace, base_model, make_run, make_version) -> dict[str, str]:  # n
         model=model, number=1, base_model=base_model, method="LoRA", state=ModelVersionState.READY
     )
     data = make_version(3)
+    hook = Webhook(workspace=workspace, name="ops", url="https://127.0.0.1/", kinds=["run.done"])
+    webhooks.set_secret(hook)
+    hook.save()
     return {
+        "webhooks": hook.uid,
         "runs": run.uid,
         "jobs": run.job.uid,
         "models": model.uid,

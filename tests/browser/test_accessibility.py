@@ -13,7 +13,9 @@ from playwright.sync_api import Page
 
 from catalog.loading import load_data_files
 from catalog.models import BaseModel, Model, ModelVersion, WeightsKind
-from console.models import User, Workspace
+from console.models import Delivery, User, Webhook, Workspace
+from console.notifications import webhooks
+from console.notifications.recording import record
 from datasets.imports import run_import
 from datasets.models import Connection, Dataset, DatasetVersion, VersionState
 from datasets.repairs import key_of
@@ -56,6 +58,26 @@ def console(alice: User, workspace: Workspace) -> dict[str, str]:
         "base models": "/base-models/",
         "base model": f"/base-models/{base_model.name}/",
         "preferences": "/preferences/",
+        **tell(workspace, alice, done),
+    }
+
+
+def tell(workspace: Workspace, alice: User, run: Run) -> dict[str, str]:
+    """A notification, and a webhook that it did not reach; the addresses of their pages."""
+    hook = Webhook(workspace=workspace, name="ops", url="https://example.com/hook", kinds=["run.failed"])
+    webhooks.set_secret(hook)
+    hook.save()
+    data = {"uid": run.uid, "run": str(run), "failure": {"code": "disk_full", "params": {}, "message": ""}}
+    record("run.failed", workspace.pk, run.uid, data, alice.pk)
+    log = [
+        {"at": timezone.now().isoformat(), "status": 500, "answer": "no", "seconds": 0.1, "code": "status"}
+    ]
+    Delivery.objects.update(state="Failed", attempts=1, log=log, due_at=None)
+    return {
+        "notifications": "/notifications/",
+        "channels": "/notifications/settings/",
+        "webhooks": "/webhooks/",
+        "webhook": f"/webhooks/{hook.uid}/",
     }
 
 
@@ -161,7 +183,7 @@ def test_a_form_with_errors_and_its_messages(open_page, alice, console):
 
 def test_a_phone(open_page, alice, console):
     page = open_page(alice, width=390)
-    for name in ("wizard", "jobs", "job", "run", "compare"):
+    for name in ("wizard", "jobs", "job", "run", "compare", "notifications", "webhook"):
         page.goto(console[name])
         assert not violations(page), name
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name

@@ -27,6 +27,9 @@ from django.utils.translation.template import templatize
 from catalog import data_files
 from catalog.loading import load
 from catalog.models import BaseModel, Model, ModelVersion, Offer
+from console.models import Webhook
+from console.notifications.kinds import KINDS
+from console.notifications.recording import record
 from datasets.models import Dataset, DatasetVersion, VersionState
 from jobs import lifecycle
 from jobs.models import Job, Metric, Run, RunState
@@ -211,6 +214,10 @@ def things(workspace, alice) -> dict[str, str]:
     model = Model.objects.create(workspace=workspace, name="模型", model_type="text2text")
     version = ModelVersion.objects.create(model=model, number=1, state="Ready", **common)
     offer = Offer.objects.filter(base_model=base).first()
+    hook = Webhook.objects.create(
+        workspace=workspace, name="机器人", url="https://例子.cn/", kinds=list(KINDS)
+    )
+    record("run.failed", workspace.pk, run.uid, {"uid": run.uid, "run": "作业 V1", "failure": None}, alice.pk)
     addresses = {
         "home": reverse("home"),
         "preferences": reverse("preferences"),
@@ -231,6 +238,11 @@ def things(workspace, alice) -> dict[str, str]:
         "new connection": reverse("datasets:new_connection"),
         "choose a connection": reverse("datasets:choose_connection"),
         "resources": reverse("resources"),
+        "notifications": reverse("notifications"),
+        "no notification": reverse("notifications") + "?show=unread&kind=webhook.off",
+        "what I am told": reverse("notification_settings"),
+        "webhooks": reverse("webhooks"),
+        "webhook": reverse("webhook", args=[hook.uid]),
         "models": reverse("models:list"),
         "model": reverse("models:detail", args=[model.uid]),
         "model version": reverse("models:version", args=[version.uid]),

@@ -14,8 +14,8 @@ from cryptography.fernet import InvalidToken
 from django.core.management import call_command
 from django.urls import reverse
 
-from console import secrets
-from datasets import connections, endpoints, locations, objects
+from console import endpoints, secrets
+from datasets import connections, locations, objects
 from datasets.connections import ConnectionFailed
 from datasets.imports import run_import
 from datasets.models import Connection, Dataset, DatasetVersion, VersionState

@@ -26,9 +26,11 @@ def policy(workspace) -> Limits:
 
 @pytest.fixture
 def make_ended(make_run):
-    """Returns a function that makes a run that ended days ago, with two checkpoints on the disk and a result."""
+    """Returns a function that makes a run that ended days ago, with two checkpoints on the disk and a result. Its
+    people have been warned long since, unless a test says otherwise."""
 
     def make(days: float, state=RunState.DONE, **fields):
+        fields.setdefault("checkpoints_warned_at", timezone.now() - 8 * DAY)
         run = make_run(state, finished_at=timezone.now() - days * DAY, step=20, **fields)
         for step in (10, 20):
             path = f"checkpoints/checkpoint-{step}"
@@ -115,3 +117,56 @@ def test_there_is_a_warning_from_seven_days_before(make_ended, policy, client_of
     page = client.get(reverse("jobs:list")).text
     assert "Checkpoints of 1 run are deleted within 7 days." in page
     assert reverse("jobs:run", args=[run.uid]) in page
+
+
+# --- The warning ---------------------------------------------------------------------------------------------
+
+
+def test_nothing_goes_before_people_were_warned(make_ended, policy, alice):
+    """The policy is new: what is long over stays for as long as a warning takes."""
+    run = make_ended(400, checkpoints_warned_at=None)
+    assert (retention.delete_old_checkpoints(), retention.warn(), retention.delete_old_checkpoints()) == (
+        0,
+        1,
+        0,
+    )
+    assert abs(retention.kept_until(type(run).objects.get(pk=run.pk)) - timezone.now() - 7 * DAY) < DAY / 24
+    type(run).objects.update(checkpoints_warned_at=timezone.now() - 7 * DAY)
+    assert retention.delete_old_checkpoints() == 1
+    assert [item.notification.kind for item in alice.receipts.all()] == ["checkpoints.going"]
+
+
+def test_a_warning_names_the_runs_and_the_first_day_once_a_day(make_ended, policy, alice):
+    first, second, later = (make_ended(days, checkpoints_warned_at=None) for days in (24, 23, 10))
+    assert (retention.warn(), retention.warn()) == (2, 0)
+    item = alice.receipts.get().notification
+    day = first.finished_at + 30 * DAY
+    assert (
+        item.title
+        == f"Checkpoints of 2 runs are deleted from {max(day, timezone.now() + 7 * DAY):%Y-%m-%d} on"
+    )
+    assert str(first) in item.text and str(second) in item.text and str(later) not in item.text
+    make_ended(25, checkpoints_warned_at=None)
+    assert retention.warn() == 0, "tomorrow"
+    item.key = "yesterday"
+    item.save()
+    assert retention.warn() == 1
+
+
+def test_a_warning_that_does_not_hold_any_more_is_forgotten(make_ended, policy):
+    run = make_ended(25)
+    policy.checkpoint_days = 90
+    policy.save()
+    retention.warn()
+    run.refresh_from_db()
+    assert run.checkpoints_warned_at is None
+    type(run).objects.update(checkpoints_warned_at=timezone.now())
+    policy.delete()
+    retention.warn()
+    run.refresh_from_db()
+    assert run.checkpoints_warned_at is None
+
+
+@pytest.mark.parametrize(("days", "notice"), [(1, 0.5), (10, 5), (14, 7), (365, 7)])
+def test_the_time_of_the_warning(days, notice):
+    assert retention.notice_time(days) == notice * DAY

@@ -5,7 +5,7 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from console.secrets import API_KEYS, CONNECTIONS, HUBS, SERVING, TRACKING, reencrypt
+from console.secrets import API_KEYS, CONNECTIONS, HUBS, SERVING, TRACKING, WEBHOOKS, reencrypt
 
 # Model, its encrypted field, what it is encrypted for, what people call it.
 SECRETS = (
@@ -13,6 +13,7 @@ SECRETS = (
     ("datasets.Connection", "secret_key", CONNECTIONS, "keys of connections"),
     ("catalog.HubAccount", "token", HUBS, "tokens of hub accounts"),
     ("jobs.Tracking", "mlflow_secret", TRACKING, "passwords of tracking servers"),
+    ("console.Webhook", "secret", WEBHOOKS, "secrets of webhooks"),
     ("catalog.ServingEndpoint", "api_key", SERVING, "keys of serving endpoints"),
 )
 
