@@ -1,4 +1,4 @@
-"""The page of a run and its live parts: progress, curves, log; stopping it."""
+"""The page of a run and its live parts: progress, curves; stopping it. Its log: logs.py."""
 
 from typing import Any
 
@@ -8,18 +8,15 @@ from django.db.models import QuerySet
 from django.http import (
     FileResponse,
     Http404,
-    HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
     HttpResponseRedirect,
     JsonResponse,
 )
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
-from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseStopPolling
 
 from catalog.models import Model
@@ -29,7 +26,6 @@ from jobs import lifecycle, portable, priorities, publishing, retention
 from jobs.curves import curves, metric_label, metric_table
 from jobs.estimate import comparison
 from jobs.launch import run_directory
-from jobs.log_tail import log_path, read_log
 from jobs.messages import failure_detail
 from jobs.models import Priority, Publication, Run, RunState
 from jobs.presentation import (
@@ -42,6 +38,7 @@ from jobs.presentation import (
 )
 from jobs.queueing import place
 from jobs.run_mix import data_rows
+from jobs.views.common import number_of
 
 WORKSPACE = "job__workspace"
 # Seconds after which a run that still waits says that nobody may be there to take it.
@@ -120,35 +117,13 @@ def run_metrics(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     `?table` the same numbers as a page, `?step=` is the newest step on it."""
     run = get_visible(Run.objects.select_related("job"), request.user, WORKSPACE, uid=uid)
     if "table" in request.GET:
-        newest = offset(request, "step")
+        newest = number_of(request, "step")
         table = metric_table(run, newest)
         labels = [metric_label(key) for key in table.keys]
         context = {"run": run, "table": table, "labels": labels, "newest": newest, "nav": "jobs"}
         return render(request, "jobs/metrics.html", context)
     keys = [key for key in request.GET.get("keys", "").replace("\0", "").split(",") if key]
-    return JsonResponse(curves(run, keys, offset(request) or 0))
-
-
-@require_GET
-@login_required
-@vary_on_headers("HX-Request")
-def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponseBase:
-    """The end of the log; with `?after=` what came after that byte; with `?download` the whole file."""
-    run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
-    path = log_path(run)
-    if "download" in request.GET:
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            raise Http404(_("This run has no log (yet).")) from None
-        name = f"{run.uid}.log"
-        return FileResponse(file, as_attachment=True, filename=name, content_type="text/plain; charset=utf-8")
-    after = offset(request)
-    piece = read_log(path, after)
-    context = {"run": run, "piece": piece, "polls": run.is_active or piece.has_more, "nav": "jobs"}
-    if not wants_fragment(request):
-        return render(request, "jobs/log.html", context)
-    return render(request, "jobs/_log.html" if after is None else "jobs/_log_piece.html", context)
+    return JsonResponse(curves(run, keys, number_of(request, "after") or 0))
 
 
 @require_GET
@@ -268,9 +243,3 @@ def _beside(run: Run) -> dict[str, Any]:
         "sample_share": sample_share(run),
         "data_rows": data_rows(run),
     }
-
-
-def offset(request: HttpRequest, name: str = "after") -> int | None:
-    """`?after=` as a number; None where it is missing or none."""
-    after = request.GET.get(name, "")
-    return int(after) if after.isascii() and after.isdigit() and len(after) < 19 else None
