@@ -41,6 +41,8 @@ const bar = document.getElementById("htmx-bar");
 const signedOut = document.getElementById("signed-out");
 const isPoll = (event) => (event.detail.elt?.getAttribute("hx-trigger") || "").includes("every");
 body.addEventListener("htmx:beforeRequest", (event) => {
+  // A page that nobody looks at asks for nothing; it asks again within seconds of being looked at.
+  if (isPoll(event) && document.hidden) event.preventDefault();
   if (!isPoll(event)) bar.classList.toggle("is-active", ++pending > 0);
 });
 body.addEventListener("htmx:afterRequest", (event) => {
