@@ -23,7 +23,7 @@ from jobs.queueing import Place, place
 # Seconds after which a run that still waits says that nobody may be there to take it.
 LONG_WAIT_SECONDS = 60
 # The time that a run has trained for is shown anew at least every so many seconds.
-CLOCK_SECONDS = 10
+CLOCK_SECONDS = 30
 # A place in the queue is looked up once for all viewers in so many seconds.
 PLACE_SECONDS = 2
 

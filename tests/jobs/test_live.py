@@ -67,7 +67,7 @@ def test_an_entry_of_the_timeline_is_news(client_of, alice, running):
 def test_the_clock_goes_on_while_nothing_happens(client_of, alice, running, monkeypatch):
     client = client_of(alice)
     _first, seen = poll(client, running)
-    monkeypatch.setattr("jobs.live.time.time", lambda: 1_000_010.0)
+    monkeypatch.setattr("jobs.live.time.time", lambda: 1_000_030.0)
     assert poll(client, running, seen)[0].status_code == 200
 
 
