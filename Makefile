@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN = $(VENV)/bin
 export HOST PORT
 
-.PHONY: run test lint bench bench-api bench-imports bench-training bench-serving chaos all-rows messages screenshots demo-model clean install install-dev
+.PHONY: run test lint bench bench-api bench-imports bench-training bench-serving bench-viewers bench-lists chaos all-rows messages screenshots demo-model clean install install-dev
 
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
@@ -42,6 +42,14 @@ bench-training: $(VENV)/.run translations
 # How soon and how fast a model answers that somebody tries out, beside plain model.generate.
 bench-serving: $(VENV)/.run translations
 	@$(BIN)/python -m bench.serving $(ARGS)
+
+# 200 viewers of one run: what its open pages cost the web processes; ARGS: viewers and seconds.
+bench-viewers: $(VENV)/.dev translations
+	@$(BIN)/python -m bench.viewers $(ARGS)
+
+# The lists and the page of a run among 100,000 jobs and 1,000,000 points of curves; ARGS: calls of each.
+bench-lists: $(VENV)/.run translations
+	@$(BIN)/python -m bench.lists $(ARGS)
 
 # Many tiny runs while every kind of process is killed; then every run, step and model is accounted for (5 minutes).
 chaos: $(VENV)/.run translations

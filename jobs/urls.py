@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.views import compare, deletion, drafts, jobs, runs, sources, wizard
+from jobs.views import compare, deletion, drafts, jobs, logs, runs, sources, wizard
 
 app_name = "jobs"
 urlpatterns = [
@@ -20,7 +20,7 @@ urlpatterns = [
     path("runs/<slug:uid>/configuration/", runs.run_configuration, name="configuration"),
     path("runs/<slug:uid>/progress/", runs.run_progress, name="progress"),
     path("runs/<slug:uid>/metrics/", runs.run_metrics, name="metrics"),
-    path("runs/<slug:uid>/log/", runs.run_log, name="log"),
+    path("runs/<slug:uid>/log/", logs.run_log, name="log"),
     path("runs/<slug:uid>/samples/<str:name>", runs.run_sample, name="sample"),
     path("runs/<slug:uid>/stop/", runs.stop_run, name="stop"),
     path("runs/<slug:uid>/priority/", runs.change_priority, name="priority"),

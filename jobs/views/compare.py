@@ -14,7 +14,7 @@ from console.htmx import HtmxHttpRequest
 from jobs.comparison import MAX_RUNS, compare, overlaid
 from jobs.curves import last_value
 from jobs.models import Run
-from jobs.views.runs import offset
+from jobs.views.common import number_of
 
 RELATED = (
     "job",
@@ -56,7 +56,7 @@ def compare_runs(request: HtmxHttpRequest) -> HttpResponse:
 def compare_curves(request: HtmxHttpRequest) -> JsonResponse:
     """The curves of these runs in one chart, as `jobs:metrics` gives those of one."""
     keys = [key for key in request.GET.get("keys", "").split(",") if key]
-    return JsonResponse(overlaid(_runs(request)[:MAX_RUNS], keys, offset(request) or 0))
+    return JsonResponse(overlaid(_runs(request)[:MAX_RUNS], keys, number_of(request) or 0))
 
 
 def _curves_address(runs: list[Run], key: str) -> str:

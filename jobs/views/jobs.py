@@ -9,12 +9,13 @@ from django.views.decorators.vary import vary_on_headers
 
 from catalog.models import ModelType
 from console.access import current_workspace, get_visible, may_write
-from console.htmx import HtmxHttpRequest, wants_fragment
+from console.htmx import HtmxHttpRequest, nothing_new, wants_fragment
 from datasets.models import DatasetVersion, VersionState
 from jobs import retention
 from jobs.curves import last_value
 from jobs.drafts import drafts_of
 from jobs.listing import JobQuery, families_in_use, job_page, owners
+from jobs.live import listed, word_of
 from jobs.models import Job, RunState
 
 RUNS_PER_PAGE = 50
@@ -34,8 +35,15 @@ def job_list(request: HtmxHttpRequest) -> HttpResponse:
     if not page.rows and not query.is_filtered:
         published = DatasetVersion.objects.filter(dataset__workspace=workspace, state=VersionState.PUBLISHED)
         context["has_data"] = published.exists()
+    context["seen"] = seen = word_of(
+        (
+            query,
+            page.next,
+            *(part for row in page.rows for part in (row.job.pk, row.run_count, *listed(row.run))),
+        )
+    )
     if wants_fragment(request):
-        return render(request, "jobs/_list_table.html", context)
+        return nothing_new(request, seen) or render(request, "jobs/_list_table.html", context)
     context |= {"states": RunState.choices, "types": ModelType.choices}
     context |= {"families": families_in_use(workspace), "owners": owners(workspace)}
     context["going_soon"] = retention.going_soon(workspace)
@@ -54,5 +62,7 @@ def job_detail(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     page = Paginator(runs, RUNS_PER_PAGE).get_page(request.GET.get("page"))
     context = {"job": job, "page_obj": page, "can_write": may_write(request, job.workspace_id), "nav": "jobs"}
     context["is_active"] = any(run.is_active for run in page)
-    template = "jobs/_runs_table.html" if wants_fragment(request) else "jobs/detail.html"
-    return render(request, template, context)
+    context["seen"] = seen = word_of((page.number, page.paginator.count, *map(listed, page)))
+    if wants_fragment(request):
+        return nothing_new(request, seen) or render(request, "jobs/_runs_table.html", context)
+    return render(request, "jobs/detail.html", context)

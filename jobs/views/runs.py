@@ -1,36 +1,36 @@
-"""The page of a run and its live parts: progress, curves, log; stopping it."""
+"""The page of a run and its live parts: progress, curves; stopping it. Its log: logs.py."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.cache import cache
 from django.db.models import QuerySet
 from django.http import (
     FileResponse,
     Http404,
-    HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
     HttpResponseRedirect,
     JsonResponse,
 )
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
-from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseStopPolling
 
 from catalog.metrics import metric_label
 from catalog.models import Model
 from console.access import get_visible, get_writable, may_write
-from console.htmx import HtmxHttpRequest, wants_fragment
+from console.htmx import HtmxHttpRequest, nothing_new, wants_fragment
 from jobs import lifecycle, portable, priorities, publishing, retention
 from jobs.curves import curves, metric_table
 from jobs.estimate import comparison
 from jobs.launch import run_directory
-from jobs.log_tail import log_path, read_log
+from jobs.live import CLOCK_SECONDS, seen_of, waits_long
 from jobs.messages import failure_detail
 from jobs.models import Priority, Publication, Run, RunState
 from jobs.presentation import (
@@ -43,10 +43,9 @@ from jobs.presentation import (
 )
 from jobs.queueing import place
 from jobs.run_mix import data_rows
+from jobs.views.common import number_of
 
 WORKSPACE = "job__workspace"
-# Seconds after which a run that still waits says that nobody may be there to take it.
-LONG_WAIT_SECONDS = 60
 # Newest entries of the timeline that the page shows.
 TIMELINE_LENGTH = 100
 # Names of models that the form for publishing suggests.
@@ -97,21 +96,47 @@ def run_configuration(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 @require_GET
 @login_required
 def run_progress(request: HtmxHttpRequest, uid: str) -> HttpResponse:
-    """The live part. `?state=` and `?parts=` are the tokens that the page has; what they stand for comes along
-    only when it has changed (a question whether to stop, say, must not be swapped away while it is open)."""
-    run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
+    """The live part, or 204 where the page has seen it. `?state=` and `?parts=` are the tokens that the page has; what
+    they stand for comes along only when it has changed (a question whether to stop, say, must not be swapped away
+    while it is open)."""
+    seen = seen_of(uid, request.user)
     if not wants_fragment(request):
-        return redirect("jobs:run", uid=run.uid)
-    context = _live(run)
-    context["can_write"] = may_write(request, run.job.workspace_id)
-    if request.GET.get("state") != context["state_token"]:
-        context |= {"with_state": True, **_priority(request, run)}
-    if request.GET.get("parts") != context["parts_token"]:
-        context |= {"with_parts": True, **_beside(run)}
-    response = render(request, "jobs/_run_live.html", context)
-    if is_settled(run):
-        return HttpResponseStopPolling(response.content)
-    return response
+        return redirect("jobs:run", uid=uid)
+    if answer := nothing_new(request, seen):
+        return answer
+    shown = _shown_progress(uid, seen)
+    html = shown.html
+    with_state = request.GET.get("state") != shown.state_token
+    with_parts = request.GET.get("parts") != shown.parts_token
+    if with_state or with_parts:
+        run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
+        context = {**_live(run), "with_state": with_state, "with_parts": with_parts}
+        context["can_write"] = may_write(request, run.job.workspace_id)
+        context |= _priority(request, run) if with_state else {}
+        context |= _beside(run) if with_parts else {}
+        html += render_to_string("jobs/_run_beside.html", context, request)
+    return HttpResponseStopPolling(html) if shown.is_settled else HttpResponse(html)
+
+
+class _Shown(NamedTuple):
+    """The live part as all viewers with a language and a time zone get it."""
+
+    html: str
+    state_token: str
+    parts_token: str
+    is_settled: bool
+
+
+def _shown_progress(uid: str, seen: str) -> _Shown:
+    """Made once for all who ask with the same word."""
+    key = f"progress-{uid}-{seen}-{get_language()}-{timezone.get_current_timezone_name()}"
+    shown: _Shown | None = cache.get(key)
+    if shown is None:
+        context = {**_live(_runs().get(uid=uid)), "seen": seen}
+        html = render_to_string("jobs/_run_progress.html", context)
+        shown = _Shown(html, context["state_token"], context["parts_token"], context["is_settled"])
+        cache.set(key, shown, CLOCK_SECONDS)
+    return shown
 
 
 @require_GET
@@ -121,35 +146,13 @@ def run_metrics(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     `?table` the same numbers as a page, `?step=` is the newest step on it."""
     run = get_visible(Run.objects.select_related("job"), request.user, WORKSPACE, uid=uid)
     if "table" in request.GET:
-        newest = offset(request, "step")
+        newest = number_of(request, "step")
         table = metric_table(run, newest)
         labels = [metric_label(key) for key in table.keys]
         context = {"run": run, "table": table, "labels": labels, "newest": newest, "nav": "jobs"}
         return render(request, "jobs/metrics.html", context)
     keys = [key for key in request.GET.get("keys", "").replace("\0", "").split(",") if key]
-    return JsonResponse(curves(run, keys, offset(request) or 0))
-
-
-@require_GET
-@login_required
-@vary_on_headers("HX-Request")
-def run_log(request: HtmxHttpRequest, uid: str) -> HttpResponseBase:
-    """The end of the log; with `?after=` what came after that byte; with `?download` the whole file."""
-    run = get_visible(_runs(), request.user, WORKSPACE, uid=uid)
-    path = log_path(run)
-    if "download" in request.GET:
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            raise Http404(_("This run has no log (yet).")) from None
-        name = f"{run.uid}.log"
-        return FileResponse(file, as_attachment=True, filename=name, content_type="text/plain; charset=utf-8")
-    after = offset(request)
-    piece = read_log(path, after)
-    context = {"run": run, "piece": piece, "polls": run.is_active or piece.has_more, "nav": "jobs"}
-    if not wants_fragment(request):
-        return render(request, "jobs/log.html", context)
-    return render(request, "jobs/_log.html" if after is None else "jobs/_log_piece.html", context)
+    return JsonResponse(curves(run, keys, number_of(request, "after") or 0))
 
 
 @require_GET
@@ -203,6 +206,7 @@ def _page(request: HtmxHttpRequest, run: Run) -> dict[str, Any]:
     """Context of the whole page."""
     return {
         **_live(run),
+        "seen": seen_of(run.uid, request.user),
         **_beside(run),
         **_priority(request, run),
         "can_write": may_write(request, run.job.workspace_id),
@@ -228,8 +232,7 @@ def _live(run: Run) -> dict[str, Any]:
         if run.started_at
         else None,
         "place": place(run) if run.state == RunState.WAITING else None,
-        "waits_long": run.state == RunState.WAITING
-        and (now - run.created_at).total_seconds() > LONG_WAIT_SECONDS,
+        "waits_long": run.state == RunState.WAITING and waits_long(run.created_at),
         "cost": comparison(run),
         "is_settled": is_settled(run),
         "publishable_names": _publishable_names(run),
@@ -269,9 +272,3 @@ def _beside(run: Run) -> dict[str, Any]:
         "sample_share": sample_share(run),
         "data_rows": data_rows(run),
     }
-
-
-def offset(request: HttpRequest, name: str = "after") -> int | None:
-    """`?after=` as a number; None where it is missing or none."""
-    after = request.GET.get(name, "")
-    return int(after) if after.isascii() and after.isdigit() and len(after) < 19 else None

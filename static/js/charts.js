@@ -2,7 +2,8 @@
  *
  * data-chart-url answers GET ?after=CURSOR with the points after the cursor:
  *   {"series": [{"key": "loss", "label": "…", "points": [[step, value], …]}, …], "cursor": "…", "active": true}
- * While active it is asked again every data-poll-ms. Figures with one address share request and zoom;
+ * While active it is asked again every data-poll-ms, or, with data-follows=ID, whenever htmx has put in a new element of
+ * that id: something else asks whether there is news, and one question is enough. Figures with one address share request and zoom;
  * data-metric picks series by key. Drag zooms, shift + drag moves, double click or the button shows everything;
  * on the focused plot: + and -, arrows, 0.
  */
@@ -160,8 +161,8 @@ class Figure {
 }
 
 class Group {
-  constructor(url, pause) {
-    Object.assign(this, { url, pause, figures: [], cursor: "" });
+  constructor(url, pause, follows) {
+    Object.assign(this, { url, pause, follows, figures: [], cursor: "" });
   }
 
   zoom(min, max) {
@@ -172,7 +173,21 @@ class Group {
     }
   }
 
+  /** Asks for what is new; whoever asks meanwhile is answered by one more question behind it. */
   async poll() {
+    if (this.asking) {
+      this.asksAgain = true;
+      return;
+    }
+    this.asking = true;
+    await this.ask();
+    this.asking = false;
+    if (!this.asksAgain) return;
+    this.asksAgain = false;
+    this.poll();
+  }
+
+  async ask() {
     this.figures = this.figures.filter(({ root, chart }) => root.isConnected || chart.destroy());
     if (!this.figures.length) {
       groups.delete(this);
@@ -190,7 +205,8 @@ class Group {
         this.figures.forEach((figure) => figure.add(news.series));
       } else if (answer?.status < 500) active = false;
     }
-    if (active && this.pause) setTimeout(() => this.poll(), this.pause);
+    if (!active) this.follows = "";
+    else if (this.pause && !this.follows) setTimeout(() => this.poll(), this.pause);
   }
 }
 
@@ -198,15 +214,18 @@ function start(root) {
   // Figures that arrive later (htmx) need the whole history: they form groups of their own.
   const fresh = new Map();
   for (const figure of [root, ...root.querySelectorAll("[data-chart]")]) {
-    const { chartUrl: url, pollMs } = figure.dataset || {};
+    const { chartUrl: url, pollMs, follows } = figure.dataset || {};
     if (!url || figure.querySelector("canvas")) continue;
-    if (!fresh.has(url)) fresh.set(url, new Group(url, Number(pollMs)));
+    if (!fresh.has(url)) fresh.set(url, new Group(url, Number(pollMs), follows));
     fresh.get(url).figures.push(new Figure(figure, fresh.get(url)));
   }
   fresh.forEach((group) => { groups.add(group); group.poll(); });
 }
 start(document);
-document.body.addEventListener("htmx:load", (event) => start(event.detail.elt));
+document.body.addEventListener("htmx:load", ({ detail: { elt } }) => {
+  start(elt);
+  groups.forEach((group) => { if (elt.id && elt.id === group.follows) group.poll(); });
+});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   groups.forEach(({ figures }) => figures.forEach((figure) => figure.draw()));
 });

@@ -9,7 +9,7 @@
  * data-autosubmit    a select or checkbox that sends its form when it changes
  * data-follow        a log box that stays at its end while more arrives, unless someone scrolled up
  * data-count=ID      <output data-max=500> that counts the characters of the text field ID while somebody types
- * data-quiet         a poll that rests while nobody looks at the page, and whose failures are told to nobody
+ * data-quiet         a poll whose failures are told to nobody, and that asks at once when the page is looked at again
  * .section-index     marks the section in view
  * Texts come from data-text-* on <body>, so that they are in the page's language.
  */
@@ -43,7 +43,8 @@ const signedOut = document.getElementById("signed-out");
 const isPoll = (event) => (event.detail.elt?.getAttribute("hx-trigger") || "").includes("every");
 const isQuiet = (event) => Boolean(event.detail.elt?.matches?.("[data-quiet]"));
 body.addEventListener("htmx:beforeRequest", (event) => {
-  if (document.hidden && isQuiet(event)) event.preventDefault();
+  // A page that nobody looks at asks for nothing; it asks again within seconds of being looked at.
+  if (isPoll(event) && document.hidden) event.preventDefault();
   if (!isPoll(event)) bar.classList.toggle("is-active", ++pending > 0);
 });
 body.addEventListener("htmx:afterRequest", (event) => {

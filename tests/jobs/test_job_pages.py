@@ -125,7 +125,7 @@ def test_htmx_gets_the_table_alone(client_of, alice, make_job):
 def test_the_table_polls_only_while_something_is_active(client_of, alice, make_job):
     job = make_job("support bot", RunState.RUNNING)
     client = client_of(alice)
-    assert 'hx-trigger="every 4s"' in client.get(LIST, **HTMX).text
+    assert 'hx-trigger="every 2s"' in client.get(LIST, **HTMX).text
     job.runs.update(state=RunState.DONE)
     assert "hx-trigger" not in client.get(LIST, **HTMX).text
 
@@ -156,7 +156,7 @@ def test_job_page_lists_its_runs_with_their_last_losses(client_of, alice, make_r
     page = client_of(alice).get(reverse("jobs:detail", args=[run.job.uid]))
     assert [item.label for item in page.context["page_obj"]] == ["V2", "V1"]
     assert page.context["page_obj"][1].last_loss == 1.25
-    assert 'hx-trigger="every 4s"' in page.text
+    assert 'hx-trigger="every 2s"' in page.text
 
 
 def test_job_page_is_closed_to_strangers_and_shows_readers_no_button(client_of, bob, charlie, make_run):

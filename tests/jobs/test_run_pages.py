@@ -137,6 +137,7 @@ def test_a_poll_brings_the_parts_beside_it_only_when_they_changed(client_of, ali
     seen = tokens(client.get(url("run", running)))
     assert "hx-swap-oob" not in client.get(url("progress", running), seen, **HTMX).text
     Checkpoint.objects.create(run=running, step=40, path="c", size=2048, loss=1.5, created_at=timezone.now())
+    type(running).objects.update(events_offset=100)
     answer = client.get(url("progress", running), seen, **HTMX)
     assert 'id="run-checkpoints" hx-swap-oob="innerHTML"' in answer.text
     assert "2.0\xa0KB" in answer.text
@@ -178,9 +179,9 @@ def test_the_page_takes_few_queries_whatever_a_run_has(
         lifecycle.note(running, "checkpoint", step=step, actor=alice)
         RunSource.objects.create(run=running, version=make_version(1, name=f"data {step}"))
     client = client_of(alice)
-    # session, user, run, newest metrics, token (timeline, checkpoints), offered hyperparameters, memberships,
-    # checkpoints, timeline, sources; the configuration as JSON (sources with and without their datasets)
-    with django_assert_num_queries(13):
+    # session, user, run, newest metrics, token (timeline, checkpoints), what is seen, offered hyperparameters,
+    # memberships, checkpoints, timeline, sources; the configuration as JSON (sources with and without their datasets)
+    with django_assert_num_queries(14):
         client.get(url("run", running))
 
 
