@@ -27,7 +27,13 @@ from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 from jobs.training.trainers import LORA, scale_of
-from jobs.training.weights import check_weights, load_model, load_tokenizer
+from jobs.training.weights import (
+    LoadedBefore,
+    check_weights,
+    load_model,
+    load_tokenizer,
+    where_training_stands,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Kind:
     has_reference: bool = True
 
 
-class Aligned:
+class Aligned(LoadedBefore):
     """Before a trainer of TRL: rows come tokenised and short enough, and checkpoints get no README."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
@@ -100,7 +106,8 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     check_weights(weights)
     require(1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
-    model = load_model(spec.base, dtype, kind.model)
+    stand = where_training_stands(spec.base, resume, is_full=not is_lora)
+    model = load_model(stand, dtype, kind.model)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
         torch.set_num_threads(1)

@@ -39,7 +39,7 @@ from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.sft import TextTrainer, packs_cleanly
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
-from jobs.training.weights import check_weights, load_model, load_tokenizer
+from jobs.training.weights import check_weights, load_model, load_tokenizer, where_training_stands
 
 
 def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
@@ -66,7 +66,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     check_weights(Path(spec.base.path))
     require_memory(Path(spec.base.path), spec.method, values, device, 1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
-    model = load_model(spec.base, dtype)
+    model = load_model(where_training_stands(spec.base, resume, is_full=not is_lora), dtype)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
         torch.set_num_threads(1)

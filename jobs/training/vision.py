@@ -46,7 +46,7 @@ from jobs.training.samples import WriteSamples
 from jobs.training.sft import TextTrainer
 from jobs.training.spec import Base, Spec
 from jobs.training.stopping import Stop
-from jobs.training.weights import check_weights, load_model, missing
+from jobs.training.weights import check_weights, load_model, missing, where_training_stands
 
 NOT_FOR_PICTURES = ("packing", "pseudoSamplingProb")
 # LLaVA-v1.6 was trained at 1e-5, its vision tower at 2e-6: what a model sees should change slowly.
@@ -92,7 +92,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     events.write("phase", name="loading_weights")
     check_weights(Path(spec.base.path))
     _check_architecture(Path(spec.base.path))
-    model = load_model(spec.base, dtype, AutoModelForImageTextToText)
+    stand = where_training_stands(spec.base, resume, is_full=not is_lora)
+    model = load_model(stand, dtype, AutoModelForImageTextToText)
     processor = _load_processor(spec.base, model.config)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
