@@ -60,6 +60,7 @@ def _start(run: Run, event: Event) -> None:
     run.summary = {
         **run.summary,
         **{key: event[key] for key in ("host", "device", "dtype", "epochs", "parameters", "versions")},
+        "distribution": event.get("distribution", ""),
     }
     if event["resumed_from"] is not None:
         run.step = event["resumed_from"]

@@ -29,7 +29,7 @@ from jobs.training.checkpoints import (
     step_of,
     training_state,
 )
-from jobs.training.device import TINY, find_device
+from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.picture_rows import (
@@ -92,6 +92,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     events.write("phase", name="loading_weights")
     check_weights(Path(spec.base.path))
     _check_architecture(Path(spec.base.path))
+    room = Room(Path(spec.base.path), spec.method, values, device)
+    room.require(1, loaded=False)
     stand = where_training_stands(spec.base, resume, is_full=not is_lora)
     model = load_model(stand, dtype, AutoModelForImageTextToText)
     processor = _load_processor(spec.base, model.config)
@@ -128,6 +130,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         )
     dataset = _dataset(rows, "train")
     batch_rule(values, len(dataset), rows.longest())
+    room.decide(rows.longest())
+    room.require(rows.longest(), loaded=True)
 
     # Method
     if is_lora:
@@ -168,7 +172,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         remove_unused_columns=False,
         use_cpu=device == "cpu",
         bf16=device == "cuda",
-        activation_checkpointing=device == "cuda",
+        activation_checkpointing=values["gradientCheckpointing"] == "True",
         dataloader_pin_memory=device == "cuda",
         report_to=[],
         disable_tqdm=True,
