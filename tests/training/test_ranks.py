@@ -164,6 +164,12 @@ def test_one_that_fails_ends_the_others(tmp_path, monkeypatch):
     assert started_as("[ $RANK = 1 ] && exit 3; exec sleep 100", tmp_path, monkeypatch) == 3
 
 
+def test_the_first_reports_what_another_has_failed_with(tmp_path, monkeypatch):
+    script = "[ $RANK = 1 ] && exit 1; sleep 0.3; touch reported; exit 1"
+    assert started_as(script, tmp_path, monkeypatch) == 1
+    assert (tmp_path / "reported").exists()
+
+
 def test_each_is_told_who_it_is_and_when_to_stop(tmp_path, monkeypatch):
     script = 'trap "touch stopped$RANK; exit 0" TERM; echo $* $LOCAL_RANK/$WORLD_SIZE $OMP_NUM_THREADS > told$RANK\n'
     assert started_as(script + "touch ready$RANK; while :; do sleep 0.02; done", tmp_path, monkeypatch) == 0
