@@ -96,6 +96,11 @@ _PACKING = (
     Choice("true", "true(开启)", "true (on)"),
     Choice("false", "false(关闭)", "false (off)"),
 )
+_CHECKPOINTING = (
+    Choice("auto", "auto(显存不足时开启)", "auto (where the memory asks for it)"),
+    Choice("True", "开启", "On"),
+    Choice("False", "关闭", "Off"),
+)
 _DPO_LOSSES = (
     Choice("sigmoid", "sigmoid(标准 DPO)", "sigmoid (plain DPO)"),
     Choice("ipo", "ipo(不追求无限拉开差距)", "ipo (aims at a fixed distance)"),
@@ -329,6 +334,19 @@ HYPERPARAMETERS = {
             "Adds up the gradients of this many calculations before the parameters are updated once. 0 "
             "leaves the number to the trainer.",
             source="seed, ERNIE",
+            advanced=True,
+        ),
+        Hyperparameter(
+            "gradientCheckpointing",
+            Kind.CHOICE,
+            "optimisation",
+            "梯度检查点",
+            "Gradient checkpointing",
+            "反向传播时重新计算激活值而不保存,占用更少的显存,训练略慢,结果不变。",
+            "Computes activations again on the way back instead of keeping them: less memory, somewhat slower, "
+            "the same result.",
+            choices=_CHECKPOINTING,
+            source="trainer",
             advanced=True,
         ),
         Hyperparameter(

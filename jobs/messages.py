@@ -125,6 +125,9 @@ WARNINGS: Texts = {
         "The memory was not enough; the run goes on with batches of %(batch)s and %(steps)s accumulation steps, "
         "which trains the same."
     ),
+    "checkpointing_on": _(
+        "The memory was not enough; the run goes on with gradient checkpointing, which is slower and trains the same."
+    ),
     "not_merged": _("Published without merged weights: %(reason)s"),
     "rows_dropped": _("%(rows)s rows have no reply to learn from and were left out."),
 }

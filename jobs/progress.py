@@ -65,6 +65,7 @@ def _start(run: Run, event: Event) -> None:
             key: event[key]
             for key in ("attempt", "host", "device", "dtype", "epochs", "parameters", "versions")
         },
+        "distribution": event.get("distribution", ""),
     }
     if event["resumed_from"] is not None:
         run.step = event["resumed_from"]

@@ -145,7 +145,8 @@ def _run_locked(run_dir: Path, stop: Stop) -> int:
 
 def _train_in_memory(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     """Train; where the memory is not enough, again with half the batch and twice the accumulation, which is the same
-    training in smaller portions. Goes on from the newest checkpoint, as every start does.
+    training in smaller portions, and at last with activations that are not kept. Goes on from the newest checkpoint,
+    as every start does.
     """
     while True:
         try:
@@ -153,40 +154,47 @@ def _train_in_memory(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop)
             return
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
             may_retry = explain(error).code == "out_of_memory" and world_size() == 1
-            smaller = _in_smaller_portions(spec, run_dir) if may_retry else None
-            if smaller is None:
+            smaller = _in_less_memory(spec, run_dir) if may_retry else {}
+            if not smaller:
                 raise
-            spec = smaller
             traceback.clear_frames(error.__traceback__)  # they hold the model that did not fit
-        batch, steps = (spec.hyperparameters[key].value for key in PORTIONS)
-        events.warn(
-            "batch_halved",
-            f"The memory was not enough, so batchSize is {batch} and gradientAccumulationSteps {steps} from here on.",
-            batch=batch,
-            steps=steps,
-        )
+        chosen = {key: Setting(value, "trainer") for key, value in smaller.items()}
+        spec = msgspec.structs.replace(spec, hyperparameters=spec.hyperparameters | chosen)
+        if CHECKPOINTING in smaller:
+            events.warn(
+                "checkpointing_on", f"The memory was not enough, so {CHECKPOINTING} is on from here on."
+            )
+        else:
+            batch, steps = smaller.values()
+            message = (
+                f"The memory was not enough, so batchSize is {batch} and gradientAccumulationSteps {steps}"
+            )
+            events.warn("batch_halved", f"{message} from here on.", batch=batch, steps=steps)
         gc.collect()
         import torch
 
         torch.cuda.empty_cache()
 
 
-PORTIONS = ("batchSize", "gradientAccumulationSteps")
+CHECKPOINTING = "gradientCheckpointing"
 
 
-def _in_smaller_portions(spec: Spec, run_dir: Path) -> Spec | None:
-    """The spec with half of the batch that the run was started with, and the accumulation doubled; None where the
-    batch cannot be halved or the run had not got as far as a batch.
+def _in_less_memory(spec: Spec, run_dir: Path) -> dict[str, int | str]:
+    """The hyperparameters with which the run may fit: half of the batch that it was started with and the accumulation
+    doubled, or, where the batch cannot be halved, checkpointing if nobody turned it off. Empty where there is no such
+    way, or the run had not got as far as a batch.
     """
     starts = [event for event in read_events(run_dir / FILE_NAME)[0] if event["type"] == "start"]
     if not starts or starts[-1]["attempt"] != spec.attempt:
-        return None
-    batch, steps = (starts[-1]["resolved"][key]["value"] for key in PORTIONS)
-    if batch % 2:
-        return None
-    portions = {"batchSize": batch // 2, "gradientAccumulationSteps": steps * 2}
-    chosen = {key: Setting(value, "trainer") for key, value in portions.items()}
-    return msgspec.structs.replace(spec, hyperparameters=spec.hyperparameters | chosen)
+        return {}
+    resolved = starts[-1]["resolved"]
+    batch = resolved["batchSize"]["value"]
+    if batch % 2 == 0:
+        steps = resolved["gradientAccumulationSteps"]["value"]
+        return {"batchSize": batch // 2, "gradientAccumulationSteps": steps * 2}
+    return (
+        {CHECKPOINTING: "True"} if resolved[CHECKPOINTING] == {"value": "False", "origin": "trainer"} else {}
+    )
 
 
 def _train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
 from datasets import Dataset  # type: ignore[attr-defined]  # the library, not the app
 from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
-from jobs.training.device import TINY, find_device, require_memory
+from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.outputs import save
@@ -26,8 +26,14 @@ from jobs.training.resolve import Resolved, batch_rule, count_steps, limit_lengt
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
-from jobs.training.trainers import LORA, scale_of
-from jobs.training.weights import check_weights, load_model, load_tokenizer
+from jobs.training.trainers import FULL, scale_of
+from jobs.training.weights import (
+    LoadedBefore,
+    check_weights,
+    load_model,
+    load_tokenizer,
+    where_training_stands,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Kind:
     has_reference: bool = True
 
 
-class Aligned:
+class Aligned(LoadedBefore):
     """Before a trainer of TRL: rows come tokenised and short enough, and checkpoints get no README."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +73,7 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     """One run, from its directory to `output/`. Raises TrainingFailure, and StopRequestedError between phases."""
     began = time.monotonic()
     values = Resolved(spec.method, spec.hyperparameters)
-    is_lora = scale_of(spec.method) == LORA
+    has_adapter = scale_of(spec.method) != FULL
     weights = Path(spec.base.path)
     checkpoints = run_dir / "checkpoints"
     remove_incomplete(checkpoints)
@@ -77,30 +83,20 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     # Device and numbers, as in supervised fine-tuning. Without an adapter to switch off, the model as it was before
     # the run stands beside the one that is trained.
     device = find_device(spec.device)
-    dtype = torch.bfloat16 if device == "cuda" and is_lora else torch.float32
-    references = int(kind.has_reference and not is_lora)
+    dtype = torch.bfloat16 if device == "cuda" and has_adapter else torch.float32
+    references = int(kind.has_reference and not has_adapter)
     if spec.threads:
         torch.set_num_threads(spec.threads)
     set_seed(values["seed"])
 
-    def require(length: int, *, loaded: bool) -> None:
-        require_memory(
-            weights,
-            spec.method,
-            values,
-            device,
-            length,
-            loaded=loaded,
-            sequences=kind.sequences,
-            references=references,
-        )
-
     # Tokenizer and weights
     events.write("phase", name="loading_weights")
     check_weights(weights)
-    require(1, loaded=False)
+    room = Room(weights, spec.method, values, device, kind.sequences, references)
+    room.require(1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
-    model = load_model(spec.base, dtype, kind.model)
+    stand = where_training_stands(spec.base, resume, is_full=not has_adapter)
+    model = load_model(stand, dtype, kind.model)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
         torch.set_num_threads(1)
@@ -127,7 +123,9 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
         )
     batch_rule(values, len(rows.rows), rows.longest() * kind.sequences)
     values.decide("batchSize", max(values["batchSize"], kind.smallest_batch))
-    require(rows.longest(), loaded=True)
+    room.decide(rows.longest())
+    values.decide("batchSize", max(values["batchSize"], kind.smallest_batch))
+    room.require(rows.longest(), loaded=True)
     dataset = _dataset(rows, kind, values)
     eval_dataset = _dataset(eval_rows, kind, values) if eval_rows.rows else None
 
@@ -154,7 +152,7 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
         max_length=None,
         use_cpu=device == "cpu",
         bf16=device == "cuda",
-        gradient_checkpointing=device == "cuda",
+        gradient_checkpointing=values["gradientCheckpointing"] == "True",
         dataloader_pin_memory=device == "cuda",
         report_to=[],
         disable_tqdm=True,
@@ -178,7 +176,7 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
             values["earlyStopMetric"], values["earlyStoppingThreshold"], values["earlyStoppingPatience"]
         )
         callbacks.append(early)
-    beside: dict[str, Any] = {"peft_config": lora_config(model, values, events)} if is_lora else {}
+    beside: dict[str, Any] = {"peft_config": lora_config(model, values, events)} if has_adapter else {}
     if references:
         beside["ref_model"] = load_model(spec.base, dtype)
     trainer = kind.trainer(

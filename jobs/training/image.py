@@ -216,7 +216,9 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         for parameter in network.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-    if device == "cuda":
+    if values["gradientCheckpointing"] == "auto":
+        values.decide("gradientCheckpointing", str(device == "cuda"))
+    if values["gradientCheckpointing"] == "True":
         network.enable_gradient_checkpointing()
     model = Step(family, values["seed"])
 

@@ -8,14 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.training.trainers import DPO, KTO, LORA, REWARD, SCALES, SFT, method_of, methods_of, mode_of
+from jobs.training.trainers import (
+    DPO,
+    FULL,
+    KTO,
+    REWARD,
+    SCALES,
+    SFT,
+    method_of,
+    methods_of,
+    mode_of,
+    scale_of,
+)
 
 Kind = Literal["int", "float", "choice", "choices"]
 
 FLAG = ("True", "False")
 MODES = (SFT, DPO, KTO, REWARD)
 ALL_METHODS = tuple(method_of(mode, scale) for mode in MODES for scale in SCALES)
-ADAPTERS = tuple(method_of(mode, LORA) for mode in MODES)
+ADAPTERS = tuple(method for method in ALL_METHODS if scale_of(method) != FULL)
 INT_MAX = 2**31 - 1
 
 
@@ -174,6 +185,14 @@ _ENTRIES = (
         0,
         4096,
         decided="1 where the batch size is given, otherwise as 0",
+    ),
+    Parameter(
+        "gradientCheckpointing",
+        "choice",
+        "training_args.activation_checkpointing",
+        "Activations are computed again on the way back instead of kept: slower, in less memory.",
+        "auto",
+        choices=("auto", "True", "False"),
     ),
     Parameter(
         "pseudoSamplingProb",

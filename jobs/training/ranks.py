@@ -18,6 +18,10 @@ from jobs.training.stopping import Stop
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0  # for the others after one has ended
+LAST_WORDS_SECONDS = (
+    3.0  # for rank 0 to report what another rank has failed with, which it mostly meets itself
+)
+FAILED = 1  # exit code of a rank that has found something wrong
 
 
 class Silent:
@@ -69,7 +73,9 @@ def train_together(run_dir: Path, processes: int, threads: int | None, stop: Sto
                 child.terminate()
         if any(child.poll() for child in children) or children[0].poll() is not None:
             ended_at = ended_at or time.monotonic()
-            if time.monotonic() - ended_at > PATIENCE_SECONDS or any(child.poll() for child in children):
+            waited = time.monotonic() - ended_at
+            codes = {child.poll() for child in children} - {None, 0}
+            if waited > (LAST_WORDS_SECONDS if codes == {FAILED} else 0 if codes else PATIENCE_SECONDS):
                 for child in children:
                     child.kill()  # they would wait for the one that is gone
         time.sleep(POLL_SECONDS)

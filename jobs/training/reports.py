@@ -10,6 +10,7 @@ import torch
 
 from jobs.training.checkpoints import list_checkpoints, size_of, step_of
 from jobs.training.events import FILE_NAME, EventWriter, read_events
+from jobs.training.ranks import world_size
 from jobs.training.resolve import Resolved
 from jobs.training.rows import Prepared
 from jobs.training.spec import Spec
@@ -53,7 +54,10 @@ def report_start(
     resume: Path | None,
     total_steps: int,
     steps_per_epoch: int,
+    *,
+    is_sharded: bool = False,
 ) -> None:
+    together = f"{'FSDP2' if is_sharded else 'DDP'} × {world_size()}" if world_size() > 1 else ""
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     total = sum(parameter.numel() for parameter in model.parameters())
     first = next(model.parameters())
@@ -67,12 +71,13 @@ def report_start(
         epochs=values["epoch"],
         device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
         dtype=str(first.dtype).removeprefix("torch."),
+        distribution=together,
         parameters={"total": total, "trainable": trainable},
         resolved=values.as_event(),
         versions={name: version(name) for name in LIBRARIES},
     )
     print(f"{spec.run} attempt {spec.attempt}: {spec.method} on {spec.base.name} ({type(model).__name__})")
-    print(f"  {total:,} parameters, {trainable:,} trained, {first.dtype} on {device}")
+    print(f"  {total:,} parameters, {trainable:,} trained, {first.dtype} on {device} {together}")
     for key, entry in values.as_event().items():
         print(f"  {key:<26} {entry['value']!s:<14} {entry['origin']}")
     print(f"  {total_steps} steps, {steps_per_epoch} an epoch", flush=True)

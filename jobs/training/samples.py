@@ -21,6 +21,7 @@ from jobs.training.callbacks import Report
 from jobs.training.chat import NotIncrementalError, renderings, tokenise
 from jobs.training.events import FILE_NAME, TrainingFailure, read_events
 from jobs.training.rows import Messages, Prepared, Row, without_tail
+from jobs.training.sharding import agreed, is_sharded
 from jobs.training.stopping import Stop
 
 PROMPTS = 3
@@ -113,10 +114,10 @@ class WriteSamples(TrainerCallback):
         answered = {event["step"] for event in past if event["type"] == "sample"}
         self.first_step = state.global_step
         self.owes_first = isinstance(model, PeftModel) and 0 not in answered
-        if state.global_step == 0 and not self.owes_first and 0 not in answered:
-            self._answer(model, state, 0, FIRST_SECONDS)
-        elif state.global_step and state.global_step not in answered:
-            self._answer(model, state, state.global_step)  # what a process that was killed meanwhile left out
+        # At a later step: what a process that was killed meanwhile left out.
+        wanted = state.global_step not in answered and not (self.owes_first and state.global_step == 0)
+        seconds = SECONDS if state.global_step else FIRST_SECONDS
+        self._answer(model, state, state.global_step, seconds, wanted=wanted)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any, **_: Any
@@ -129,16 +130,19 @@ class WriteSamples(TrainerCallback):
     ) -> None:
         self._answer_first(model, state)
         is_last = state.global_step >= state.max_steps or control.should_training_stop
-        if is_last or self.report.seconds["samples"] < FREE or self.report.share("samples") < SHARE:
-            self._answer(model, state, state.global_step)
+        has_time = self.report.seconds["samples"] < FREE or self.report.share("samples") < SHARE
+        self._answer(model, state, state.global_step, wanted=is_last or has_time)
 
     def _answer_first(self, model: Any, state: TrainerState) -> None:
         if self.owes_first:
             self.owes_first = False
             self._answer(model, state, 0)
 
-    def _answer(self, model: Any, state: TrainerState, step: int, seconds: float = SECONDS) -> None:
-        if self.is_off or self.stop.requested or not state.is_world_process_zero:
+    def _answer(
+        self, model: Any, state: TrainerState, step: int, seconds: float = SECONDS, *, wanted: bool = True
+    ) -> None:
+        wanted = wanted and not self.is_off and not self.stop.requested
+        if not agreed(wanted, model) or not (state.is_world_process_zero or is_sharded(model)):
             return
         was_training = model.training
         model.eval()

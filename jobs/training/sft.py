@@ -7,9 +7,11 @@ from torch.nn import functional
 from trl import SFTTrainer
 
 from jobs.training.rows import IGNORED, Prepared
+from jobs.training.sharding import Sharded
+from jobs.training.weights import LoadedBefore
 
 
-class TextTrainer(SFTTrainer):
+class TextTrainer(Sharded, LoadedBefore, SFTTrainer):
     """TRL's trainer, because it packs without leaking, balances experts right under accumulation, and on a
     GPU never builds the logits of every position, which are gigabytes with a vocabulary of 100,000.
 

@@ -19,7 +19,7 @@ from jobs.training.checkpoints import (
     training_state,
 )
 from jobs.training.data import prepare
-from jobs.training.device import TINY, find_device, require_memory
+from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.outputs import save
@@ -37,16 +37,18 @@ from jobs.training.resolve import (
 from jobs.training.rows import Prepared
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.sft import TextTrainer, packs_cleanly
+from jobs.training.sharding import sharding_arguments
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
-from jobs.training.weights import check_weights, load_model, load_tokenizer
+from jobs.training.trainers import FULL, scale_of
+from jobs.training.weights import check_weights, load_model, load_tokenizer, where_training_stands
 
 
 def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     """One run, from its directory to `output/`. Raises TrainingFailure, and StopRequestedError between phases."""
     began = time.monotonic()
     values = Resolved(spec.method, spec.hyperparameters)
-    is_lora = spec.method == "LoRA"
+    has_adapter = scale_of(spec.method) != FULL
     checkpoints = run_dir / "checkpoints"
     remove_incomplete(checkpoints)
     resume = next(reversed(list_checkpoints(checkpoints)), None)
@@ -56,7 +58,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
     # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
     device = find_device(spec.device)
-    dtype = torch.bfloat16 if device == "cuda" and is_lora else torch.float32
+    dtype = torch.bfloat16 if device == "cuda" and has_adapter else torch.float32
     if spec.threads:
         torch.set_num_threads(spec.threads)
     set_seed(values["seed"])
@@ -64,9 +66,10 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     # Tokenizer and weights
     events.write("phase", name="loading_weights")
     check_weights(Path(spec.base.path))
-    require_memory(Path(spec.base.path), spec.method, values, device, 1, loaded=False)
+    room = Room(Path(spec.base.path), spec.method, values, device)
+    room.require(1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
-    model = load_model(spec.base, dtype)
+    model = load_model(where_training_stands(spec.base, resume, is_full=not has_adapter), dtype)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
         torch.set_num_threads(1)
@@ -110,14 +113,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     longest = values["maxSeqLen"] if is_packed else rows.longest()
     batch_rule(values, len(dataset), longest)
     share_batch(values, world_size())
-    require_memory(Path(spec.base.path), spec.method, values, device, longest, loaded=True)
+    is_sharded = room.decide(longest)
+    room.require(longest, loaded=True, is_sharded=is_sharded)
 
     # Method
-    if is_lora:
+    if has_adapter:
         config: LoraConfig = lora_config(model, values, events)
         model = get_peft_model(model, config)
 
     # Arguments
+    checkpointing = values["gradientCheckpointing"] == "True"
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
@@ -143,10 +148,14 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         dataset_kwargs={"skip_prepare_dataset": True},  # rows come tokenised and short enough
         use_cpu=device == "cpu",
         bf16=device == "cuda",
-        activation_checkpointing=device == "cuda",
         dataloader_pin_memory=device == "cuda",
         report_to=[],
         disable_tqdm=True,
+        **(
+            {"activation_checkpointing": checkpointing}
+            if not is_sharded
+            else sharding_arguments(checkpointing)
+        ),
     )
 
     # Callbacks
@@ -175,7 +184,9 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Train
     total_steps, steps_per_epoch = count_steps(values, len(dataset))
-    report_start(spec, values, events, model, device, resume, total_steps, steps_per_epoch)
+    report_start(
+        spec, values, events, model, device, resume, total_steps, steps_per_epoch, is_sharded=is_sharded
+    )
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
@@ -192,11 +203,12 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         return
 
     # Save
+    whole = trainer.whole_state()
     if rank() > 0:
         return
     events.write("phase", name="saving")
     output = run_dir / "output"
-    save(trainer.model, tokenizer, output)
+    save(trainer.model, tokenizer, output, whole)
     events.write(
         "done",
         step=step,

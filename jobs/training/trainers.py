@@ -1,14 +1,15 @@
 """Which trainers exist. Standard library only: the console derives job types and methods from this table.
 
 A method is a way to train (its mode) and what of the model is trained (its scale). Supervised fine-tuning is the
-mode that goes without saying: `LoRA` is its adapter, `DPO-LoRA` the same adapter trained on preferences.
+mode that goes without saying: `LoRA` is its adapter, `DPO-LoRA` the same adapter trained on preferences. QLoRA is the
+adapter on a base whose layers are kept in 4 bits.
 """
 
 from dataclasses import dataclass
 
 SFT, DPO, KTO, REWARD = "SFT", "DPO", "KTO", "RM"
-FULL, LORA = "FullFineTuning", "LoRA"
-SCALES = (FULL, LORA)
+FULL, LORA, QLORA = "FullFineTuning", "LoRA", "QLoRA"
+SCALES = (FULL, LORA, QLORA)
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ def method_of(mode: str, scale: str) -> str:
     return scale if mode == SFT else f"{mode}-{scale}"
 
 
-def methods_of(mode: str) -> tuple[str, ...]:
+def methods_of(mode: str, scales: tuple[str, ...] = SCALES) -> tuple[str, ...]:
     """The methods of a mode, one for each scale."""
-    return tuple(method_of(mode, scale) for scale in SCALES)
+    return tuple(method_of(mode, scale) for scale in scales)
 
 
 def mode_of(method: str) -> str:
@@ -46,8 +47,8 @@ def scale_of(method: str) -> str:
 # Keyed by model type: the trainers of supervised fine-tuning.
 TRAINERS: dict[str, Trainer] = {
     "text2text": Trainer("text", row_type="messages", methods=methods_of(SFT)),
-    "text2image": Trainer("image", row_type="image_caption", methods=methods_of(SFT)),
-    "imageUnderstanding": Trainer("vision", row_type="image_messages", methods=methods_of(SFT)),
+    "text2image": Trainer("image", row_type="image_caption", methods=methods_of(SFT, (FULL, LORA))),
+    "imageUnderstanding": Trainer("vision", row_type="image_messages", methods=methods_of(SFT, (FULL, LORA))),
 }
 # Keyed by model type and mode: the others.
 FURTHER_TRAINERS: dict[tuple[str, str], Trainer] = {

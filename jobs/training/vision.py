@@ -29,7 +29,7 @@ from jobs.training.checkpoints import (
     step_of,
     training_state,
 )
-from jobs.training.device import TINY, find_device
+from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import lora_config
 from jobs.training.picture_rows import (
@@ -46,7 +46,7 @@ from jobs.training.samples import WriteSamples
 from jobs.training.sft import TextTrainer
 from jobs.training.spec import Base, Spec
 from jobs.training.stopping import Stop
-from jobs.training.weights import check_weights, load_model, missing
+from jobs.training.weights import check_weights, load_model, missing, where_training_stands
 
 NOT_FOR_PICTURES = ("packing", "pseudoSamplingProb")
 # LLaVA-v1.6 was trained at 1e-5, its vision tower at 2e-6: what a model sees should change slowly.
@@ -92,7 +92,10 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     events.write("phase", name="loading_weights")
     check_weights(Path(spec.base.path))
     _check_architecture(Path(spec.base.path))
-    model = load_model(spec.base, dtype, AutoModelForImageTextToText)
+    room = Room(Path(spec.base.path), spec.method, values, device)
+    room.require(1, loaded=False)
+    stand = where_training_stands(spec.base, resume, is_full=not is_lora)
+    model = load_model(stand, dtype, AutoModelForImageTextToText)
     processor = _load_processor(spec.base, model.config)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
@@ -127,6 +130,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         )
     dataset = _dataset(rows, "train")
     batch_rule(values, len(dataset), rows.longest())
+    room.decide(rows.longest())
+    room.require(rows.longest(), loaded=True)
 
     # Method
     if is_lora:
@@ -167,7 +172,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         remove_unused_columns=False,
         use_cpu=device == "cpu",
         bf16=device == "cuda",
-        activation_checkpointing=device == "cuda",
+        activation_checkpointing=values["gradientCheckpointing"] == "True",
         dataloader_pin_memory=device == "cuda",
         report_to=[],
         disable_tqdm=True,

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
+from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -90,6 +92,24 @@ def load_tokenizer(base: Base) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked and never in the loss
     return tokenizer
+
+
+def where_training_stands(base: Base, resume: Path | None, *, is_full: bool) -> Base:
+    """The weights that a run goes on with: in full training those of the checkpoint, otherwise the base's.
+
+    They are loaded like any model. What transformers' trainer does instead, a checkpoint's tensors by their names into
+    the model, leaves out every tensor that is named otherwise in files than in memory, without a word: the experts of
+    a mixture, for one.
+    """
+    return msgspec.structs.replace(base, path=str(resume)) if resume and is_full else base
+
+
+class LoadedBefore:
+    """Before a trainer of transformers: full weights of a checkpoint are in the model already when it resumes."""
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if isinstance(self.model, PeftModel):  # type: ignore[attr-defined]
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
 
 def load_model(base: Base, dtype: torch.dtype, kind: Any = AutoModelForCausalLM) -> Any:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.training.checkpoints import step_of
 from jobs.training.events import read_events
 from tests import forks
 
@@ -143,3 +144,14 @@ def copy_of(run: Run) -> Run:
     path = Path(tempfile.mkdtemp(dir=run.path.parent))
     shutil.copytree(run.path, path, dirs_exist_ok=True)
     return Run(path)
+
+
+def killed_after(run: Run, step: int) -> Run:
+    """A copy of a finished run as a kill after the checkpoint of that step would have left it."""
+    twin = copy_of(run)
+    shutil.rmtree(twin.path / "output")
+    (twin.path / "events.jsonl").unlink()
+    for checkpoint in (twin.path / "checkpoints").iterdir():
+        if step_of(checkpoint) > step:
+            shutil.rmtree(checkpoint)
+    return twin

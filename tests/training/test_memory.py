@@ -61,6 +61,88 @@ def test_the_machine_has_memory():
     assert 0 < machine_memory() < 2**50
 
 
+def test_shards_divide_all_but_the_activations(weights):
+    whole, part = (estimate(weights, "FullFineTuning", 1, 8, shards=shards) for shards in (1, 4))
+    assert (part.gradients, part.optimiser) == (whole.gradients // 4, whole.optimiser // 4)
+    assert part.activations == whole.activations
+    assert part.weights == whole.weights // 4 + whole.weights  # with its two layers at a time
+
+
+DECIDE = """
+import json, os, sys
+from pathlib import Path
+from jobs.training import device, memory
+from jobs.training.resolve import Resolved
+from jobs.training.spec import Setting
+weights, method, size, free, processes, given, sharding = sys.argv[1:]
+os.environ |= {"WORLD_SIZE": processes, "TRAINER_SHARDING": sharding}
+memory.machine_size = lambda: int(size)
+memory.machine_memory = lambda: int(free) - memory.LIBRARIES["cpu"]
+values = Resolved(method, {key: Setting(value, "user") for key, value in json.loads(given).items()})
+if "batchSize" not in json.loads(given):
+    values.decide("batchSize", 8)
+    values.decide("gradientAccumulationSteps", 1)
+sharded = device.Room(Path(weights), method, values, "cpu").decide(100_000)
+keys = ("gradientCheckpointing", "batchSize", "gradientAccumulationSteps")
+print(json.dumps([sharded, *(values[key] for key in keys)]))
+"""
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("free", "given", "decided"),
+    [
+        (100, {}, [False, "False", 8, 1]),
+        # 8 rows take 2.4 GiB with the libraries, 2.0 where activations are not kept; four fifths of what is free count.
+        (2.6, {}, [False, "True", 8, 1]),
+        (2.6, {"gradientCheckpointing": "False"}, [False, "False", 4, 2]),
+        (1.2, {}, [False, "True", 2, 4]),
+        (1.2, {"batchSize": 8, "gradientAccumulationSteps": 1}, [False, "True", 8, 1]),
+    ],
+)
+def test_a_run_is_fitted_into_what_is_free(weights, free, given, decided):
+    done = forks.run(DECIDE, weights, "FullFineTuning", GIB, int(free * GIB), 1, json.dumps(given), "auto")
+    assert json.loads(done.stdout) == decided, done.stderr
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("method", "size", "sharding", "is_sharded"),
+    [
+        ("FullFineTuning", 100, "auto", False),
+        ("FullFineTuning", 2, "auto", True),
+        ("FullFineTuning", 2, "never", False),
+        ("FullFineTuning", 100, "always", True),
+        ("LoRA", 2, "always", False),
+    ],
+)
+def test_devices_share_a_model_that_takes_more_than_half_of_one(weights, method, size, sharding, is_sharded):
+    done = forks.run(DECIDE, weights, method, size * GIB, 100 * GIB, 2, "{}", sharding)
+    assert json.loads(done.stdout)[0] is is_sharded, done.stderr
+
+
+@pytest.mark.training
+def test_checkpointing_computes_twice_and_trains_the_same(new_run):
+    few = {"batchSize": 8, "learningRate": 1e-3, "maxSeqLen": 128}
+    runs = [new_run(gradientCheckpointing=value, **few) for value in ("False", "True")]
+    script = (
+        "import sys\n"
+        "from transformers.models.llama.modeling_llama import LlamaMLP\n"
+        "from jobs.training import samples\n"
+        "from jobs.training.__main__ import main\n"
+        "samples.PROMPTS, forward, calls = 0, LlamaMLP.forward, []\n"
+        "LlamaMLP.forward = lambda *arguments: calls.append(1) or forward(*arguments)\n"
+        "for directory in sys.argv[1:]:\n"
+        "    calls.clear()\n"
+        "    assert main([directory]) == 0\n"
+        "    print('calls', len(calls))\n"
+    )
+    done = forks.run(script, *(run.path for run in runs))
+    counts = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("calls")]
+    assert counts[1] == 2 * counts[0] > 0, done.stderr
+    assert runs[0].metric("loss") == pytest.approx(runs[1].metric("loss"), rel=1e-5)
+
+
 @pytest.mark.training
 def test_a_run_that_does_not_fit_goes_on_with_half_the_batch(new_run):
     whole = new_run("llama", rows=ROWS, epoch=1, batchSize=4, learningRate=1e-3, maxSeqLen=128, warmupRatio=0)
@@ -83,3 +165,25 @@ def test_a_run_that_does_not_fit_goes_on_with_half_the_batch(new_run):
     assert cut.last("warning")["params"] == {"batch": 2, "steps": 2}
     assert (cut.resolved("batchSize"), cut.resolved("gradientAccumulationSteps")) == (2, 2)
     assert cut.metric("loss") == pytest.approx(whole.metric("loss"), abs=1e-4)
+    assert [event["code"] for event in cut.all("warning")] == ["batch_halved"]
+
+
+@pytest.mark.training
+def test_a_batch_of_one_that_does_not_fit_goes_on_with_checkpointing(new_run):
+    run = new_run("llama", rows=ROWS[:4], batchSize=1, maxSeqLen=128)
+    script = (
+        "import sys, torch\n"
+        "from jobs.training.__main__ import main\n"
+        "from jobs.training.sft import TextTrainer\n"
+        "step = TextTrainer.training_step\n"
+        "def small(self, model, inputs, *args, **options):\n"
+        "    if not self.args.activation_checkpointing:\n"
+        "        raise torch.OutOfMemoryError('CUDA out of memory')\n"
+        "    return step(self, model, inputs, *args, **options)\n"
+        "TextTrainer.training_step = small\n"
+        "assert main(sys.argv[1:]) == 0\n"
+    )
+    process = forks.run(script, run.path)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert [event["code"] for event in run.all("warning")] == ["checkpointing_on"]
+    assert run.resolved("gradientCheckpointing") == "True" and run.all("done")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file
 
 from jobs.training.ranks import train_together
 from tests import forks
@@ -16,11 +17,11 @@ from tests.training.runs import ROWS, Run, copy_of, make_run
 pytestmark = pytest.mark.training
 
 VALUES: dict[str, Any] = {"epoch": 3, "batchSize": 4, "learningRate": 1e-3, "maxSeqLen": 128, "saveStep": 6}
-VALUES |= {"validationStep": 6, "loggingSteps": 1}
+VALUES |= {"validationStep": 6, "loggingSteps": 1, "checkpointCount": 3}
 
 # The ranks are forks of one process that has loaded the libraries, with the environment that train_together gives.
 RANKS = """
-import os, signal, socket, sys, time
+import os, shutil, signal, socket, sys, time
 from functools import partial
 from pathlib import Path
 import jobs.training.text
@@ -47,7 +48,7 @@ def ranks(directory):
 def codes(children):
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
-base, texts, alone, together, stopped, broken = sys.argv[1:]
+base, texts, alone, together, stopped, broken, sharded, resumed = sys.argv[1:]
 assert codes([fork(lambda: make(Path(base), "llama", Path(texts), hidden=32, steps=0))]) == [0]
 assert codes([fork(lambda: main([alone]))]) == [0]
 assert codes(ranks(together)) == [0, 0]
@@ -59,6 +60,13 @@ for child in children:
 assert codes(children) == [0, 0]
 assert codes(ranks(stopped)) == [0, 0]
 assert codes(ranks(broken)) == [1, 1]
+os.environ["TRAINER_SHARDING"] = "always"
+assert codes(ranks(sharded)) == [0, 0]
+shutil.copytree(sharded, resumed, dirs_exist_ok=True)
+shutil.rmtree(Path(resumed, "output"))
+shutil.rmtree(Path(resumed, "checkpoints", "checkpoint-18"))
+Path(resumed, "events.jsonl").unlink()
+assert codes(ranks(resumed)) == [0, 0]
 """
 
 
@@ -80,15 +88,41 @@ def runs(tmp_path_factory) -> dict[str, Run]:
     alone = make_run(directory / "alone", base, "text", "FullFineTuning", ROWS, ROWS[:8], **VALUES)
     broken = shared(alone, base={"name": "none", "path": "/nowhere"})
     found = {"alone": alone, "together": shared(alone), "stopped": shared(alone), "broken": broken}
+    spec = json.loads((alone.path / "spec.json").read_text())
+    checkpointing = {"gradientCheckpointing": {"value": "True", "origin": "user"}}
+    found["sharded"] = shared(alone, hyperparameters=spec["hyperparameters"] | checkpointing)
+    found["resumed sharded"] = shared(alone)  # it becomes a copy of that one
     process = forks.run(RANKS, base, texts, *(run.path for run in found.values()))
     assert process.returncode == 0, process.stderr[-3000:]
     return found
 
 
-@pytest.mark.parametrize("name", ["together", "stopped"])
+@pytest.mark.parametrize("name", ["together", "stopped", "sharded"])
 def test_two_processes_have_the_losses_of_one(runs, name):
     for metric in ("loss", "eval_loss", "grad_norm"):
         assert runs[name].metric(metric) == pytest.approx(runs["alone"].metric(metric), rel=1e-4)
+
+
+def test_a_sharded_run_saves_whole_and_resumes(runs):
+    """FSDP2 over gloo; the checkpoints have the files of any other run, the output loads without a word of it."""
+    sharded, resumed = runs["sharded"], runs["resumed sharded"]
+    assert sharded.last("start")["distribution"] == "FSDP2 × 2"
+    assert runs["together"].last("start")["distribution"] == "DDP × 2"
+    for folder in ("output", "checkpoints/checkpoint-12"):
+        found, expected = (
+            {path.name for path in (run.path / folder).iterdir()} for run in (sharded, runs["together"])
+        )
+        assert found == expected
+    assert resumed.last("start")["resumed_from"] == 12
+    one, *others = (
+        load_file(run.path / "output" / "model.safetensors") for run in (sharded, resumed, runs["alone"])
+    )
+    for other in others:
+        assert one.keys() == other.keys()
+        assert all(abs(one[name] - other[name]).max() < 1e-5 for name in one)
+    assert [event["reply"] for event in sharded.all("sample")] == [
+        event["reply"] for event in runs["together"].all("sample")
+    ]
 
 
 def test_one_of_them_reports(runs):
@@ -128,6 +162,12 @@ def started_as(script: str, directory: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_one_that_fails_ends_the_others(tmp_path, monkeypatch):
     assert started_as("[ $RANK = 1 ] && exit 3; exec sleep 100", tmp_path, monkeypatch) == 3
+
+
+def test_the_first_reports_what_another_has_failed_with(tmp_path, monkeypatch):
+    script = "[ $RANK = 1 ] && exit 1; sleep 0.3; touch reported; exit 1"
+    assert started_as(script, tmp_path, monkeypatch) == 1
+    assert (tmp_path / "reported").exists()
 
 
 def test_each_is_told_who_it_is_and_when_to_stop(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.training.runs import ROWS, Run, copy_of, interrupt, train, train_by_command
+from tests.training.runs import ROWS, Run, copy_of, interrupt, killed_after, train, train_by_command
 
 pytestmark = pytest.mark.training
 
@@ -57,6 +57,17 @@ def test_resumed_run_ends_with_the_same_weights(runs, name, twin):
     assert output(runs[name]) == output(runs[twin])
     step = last_step(runs[twin])
     assert runs[name].metric("eval_loss")[step] == runs[twin].metric("eval_loss")[step]
+
+
+@pytest.mark.parametrize("method", ["FullFineTuning", "LoRA"])
+def test_a_mixture_of_experts_resumes_with_its_experts(new_run, method):
+    """In files they lie one by one under other names than in memory, where they are stacked."""
+    few = {"batchSize": 8, "learningRate": 1e-3, "maxSeqLen": 128, "saveStep": 2, "checkpointCount": 3}
+    whole = new_run("mixtral", method, **few, **({"loraAllLinear": "True"} if method == "LoRA" else {}))
+    assert train(whole).returncode == 0
+    killed = killed_after(whole, 2)
+    assert train(killed).returncode == 0
+    assert killed.last("start")["resumed_from"] == 2 and output(killed) == output(whole)
 
 
 def test_killed_run_logs_the_same_values_after_it_resumed(runs):

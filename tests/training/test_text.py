@@ -298,8 +298,8 @@ def runs(new_run) -> dict[str, Run]:
 
 
 def test_every_hyperparameter_has_an_effect_listed():
-    """Those of the other modes are shown in test_preferences.py."""
-    others = {"dpoBeta", "lossType", "labelSmoothing", "ktoBeta"}
+    """Those of the other modes are shown in test_preferences.py, that of the memory in test_memory.py."""
+    others = {"gradientCheckpointing", "dpoBeta", "lossType", "labelSmoothing", "ktoBeta"}
     others |= {"desirableWeight", "undesirableWeight", "centerRewards"}
     assert EFFECTS.keys() | others == PARAMETERS.keys()
 

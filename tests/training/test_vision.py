@@ -14,7 +14,7 @@ from jobs.training.events import TrainingFailure
 from jobs.training.picture_rows import prepare_pictures
 from jobs.training.rows import IGNORED
 from tests.training.picture_runs import WORDS, new_run, outside, question
-from tests.training.runs import Run, conversation, train
+from tests.training.runs import Run, conversation, killed_after, train
 
 pytestmark = pytest.mark.training
 
@@ -37,7 +37,16 @@ def runs(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run
 
     long = {"image": PICTURE, **conversation("Tell me. " * 30, "A shape.")}
     made = {
-        "full": make("full", "FullFineTuning", epoch=60, batchSize=12, learningRate=0.005, validationStep=60),
+        "full": make(
+            "full",
+            "FullFineTuning",
+            epoch=60,
+            batchSize=12,
+            learningRate=0.005,
+            validationStep=60,
+            saveStep=50,
+            checkpointCount=2,
+        ),
         "lora": make("lora", "LoRA", epoch=2, batchSize=4, learningRate=0.01, loraRank=4, saveStep=2),
         "long": make("long", "LoRA", [*ROWS, long], maxSeqLen=128),
         "none": make("none", "FullFineTuning", maxSeqLen=64),
@@ -62,6 +71,14 @@ def test_full_training_moves_the_weights_and_sees_the_picture(runs: dict[str, Ru
     )
     # Questions are all alike, so 12 answers can only be told apart by looking.
     assert runs["full"].metric("eval_token_accuracy")[60] > 0.95
+
+
+def test_full_training_resumes_where_it_was(runs: dict[str, Run]) -> None:
+    killed = killed_after(runs["full"], 50)
+    assert train(killed).returncode == 0
+    one, other = (load_file(run.path / "output/model.safetensors") for run in (runs["full"], killed))
+    assert killed.last("start")["resumed_from"] == 50
+    assert all((one[name] == other[name]).all() for name in one)
 
 
 def test_lora_trains_the_language_model_only(runs: dict[str, Run]) -> None:
