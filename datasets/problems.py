@@ -401,6 +401,11 @@ KINDS: dict[str, Kind] = {
         ),
         WARNING,
     ),
+    "empty_reply": Kind(
+        _("Empty reply"),
+        _("A reply is empty: the model would learn to say nothing here."),
+        WARNING,
+    ),
     "turns_cut": Kind(
         _("Turns cut"),
         _("The row has %(turns)s turns; only the first %(limit)s are kept."),

@@ -170,3 +170,11 @@ def test_a_failure_of_the_server_is_told_and_can_be_repeated(
         run_import(version.pk)
     version.refresh_from_db()
     assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"unexpected": 1})
+
+
+def test_an_empty_reply_is_only_warned_of(imported) -> None:
+    """Alpaca's English data have some."""
+    record = {"instruction": "i", "input": "", "output": ""}
+    version = imported({"a.json": json.dumps([{**record, "output": "o"}, record]).encode()})
+    assert (version.state, version.row_count) == (VersionState.DRAFT, 2)
+    assert version.problem_kinds == version.statistics["flags"] == {"empty_reply": 1}
