@@ -35,7 +35,7 @@ _NESTED = (*ARCHIVES, ".tar", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _JUNK = ("__macosx", ".ds_store", "thumbs.db", "desktop.ini")
 
 # What the libraries raise for damaged archives.
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -104,7 +104,7 @@ def unpack(
             if copied != declared:
                 raise Refused("archive_broken", detail="a file is shorter than declared")
             yield Member(member, path, copied)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         detail = "" if isinstance(error, EOFError) else str(error)[:100]
         raise Refused("archive_broken", detail=detail or "unexpected end of file") from error
 
