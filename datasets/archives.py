@@ -35,7 +35,7 @@ _NESTED = (*ARCHIVES, ".tar", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _JUNK = ("__macosx", ".ds_store", "thumbs.db", "desktop.ini")
 
 # What the libraries raise for damaged archives.
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -104,7 +104,7 @@ def unpack(
             if copied != declared:
                 raise Refused("archive_broken", detail="a file is shorter than declared")
             yield Member(member, path, copied)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         detail = "" if isinstance(error, EOFError) else str(error)[:100]
         raise Refused("archive_broken", detail=detail or "unexpected end of file") from error
 
@@ -167,13 +167,17 @@ def _decoded_name(info: zipfile.ZipInfo) -> str:
     """The name of a member. Windows in Chinese writes GBK without saying so, which zipfile takes for cp437."""
     if info.flag_bits & 0x800:
         return info.filename
-    raw = info.filename.encode("cp437", "replace")
+    return _readable(info.filename.encode("cp437", "replace"))
+
+
+def _readable(raw: bytes) -> str:
+    """A name of which nobody says how it is encoded."""
     for encoding in ("utf-8", "gb18030"):
         try:
             return raw.decode(encoding)
         except UnicodeDecodeError:
             continue
-    return info.filename
+    return raw.decode("utf-8", "replace")
 
 
 def _directory_bytes(file: IO[bytes], size: int) -> int:
@@ -223,7 +227,7 @@ class _Metered:
 
 def _tar_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[str, int, IO[bytes]]]:
     stream: Any = _Metered(file, budget)
-    with tarfile.open(fileobj=stream, mode="r:") as archive:
+    with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8") as archive:
         while (info := archive.next()) is not None:
             # tarfile keeps every member it has seen.
             archive.members = []  # type: ignore[misc, attr-defined]
@@ -233,7 +237,7 @@ def _tar_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[s
                 raise Refused("archive_link", name=info.name[:100])
             member = archive.extractfile(info)
             assert member is not None
-            yield info.name, info.size, member
+            yield _readable(info.name.encode("utf-8", "surrogateescape")), info.size, member
     # The checksum of the .gz stands at its end, after what tar reads.
     while rest := stream.read(CHUNK_BYTES):
         if rest.strip(b"\0"):

@@ -38,6 +38,7 @@ ROW_FLAGS = (
     "identity_number",
     "email_address",
     "turns_cut",
+    "empty_reply",
 )
 FLAG_BITS = {kind: 1 << number for number, kind in enumerate(ROW_FLAGS)}
 

@@ -31,7 +31,7 @@ from django.utils.translation import gettext as _
 from datasets.columns import BATCH_ROWS, FLAG_BITS, Writer, digest, open_columns
 from datasets.formats import FORMATS
 from datasets.formats.base import Row, RowError, cut, texts, turns
-from datasets.hints import mixes_languages, personal_data
+from datasets.hints import personal_data, said_oddly
 from datasets.models import DatasetVersion, RowType, VersionState
 from datasets.noted import Left, without
 from datasets.problems import ERROR, KINDS, Problem, excerpt, general, message
@@ -248,9 +248,7 @@ def _rows(version: DatasetVersion) -> Iterator[tuple[bytes, int, int, int, str, 
 def _figures(line: bytes) -> tuple[int, int, int]:
     """Turns, characters and flags of a canonical line."""
     row = msgspec.json.decode(line)
-    flags = sum(FLAG_BITS[kind] for kind in personal_data(line) if kind in FLAG_BITS)
-    if "messages" in row and mixes_languages(row["messages"]):
-        flags |= FLAG_BITS["mixed_languages"]
+    flags = sum(FLAG_BITS[kind] for kind in chain(personal_data(line), said_oddly(row.get("messages", []))))
     return turns(row), sum(map(len, texts(row))), flags
 
 

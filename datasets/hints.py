@@ -76,6 +76,14 @@ def _has_address(line: bytes) -> bool:
     return any(_BEFORE_AT.search(line[max(0, at.start() - 1) : at.start()]) for at in _DOMAIN.finditer(line))
 
 
+def said_oddly(messages: list[dict[str, Any]]) -> Iterator[str]:
+    """Yields kinds of datasets.problems.KINDS for what is odd in a conversation."""
+    if mixes_languages(messages):
+        yield "mixed_languages"
+    if any(message["role"] == "assistant" and not message["content"].strip() for message in messages):
+        yield "empty_reply"
+
+
 def mixes_languages(messages: list[dict[str, Any]]) -> bool:
     """True if a question and its reply are in different scripts."""
     for question, reply in pairwise(messages):

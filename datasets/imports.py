@@ -7,7 +7,8 @@ moment:
 3. Rows are written to a file of the attempt's own. Every later UPDATE asks for the same attempt, so a worker that
    lost its claim changes nothing and stops.
 4. Every few seconds the row of the version says how far the attempt is (datasets/saved.py). The worker that claims the
-   version next goes on there.
+   version next goes on there. Where one after another is lost and none gets any further, the import ends: a file can
+   bring a library down that takes its process with it.
 5. The last UPDATE makes the result visible, all of it at once; then the files of all attempts go.
 """
 
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 STALE_SECONDS = 30
 HEARTBEAT_SECONDS = 5
+# So many workers may be lost without getting any further. A person may try again.
+MAX_LOSSES = 3
 
 
 class _ClaimLost(Exception):
@@ -69,6 +72,9 @@ def run_import(version_id: int) -> bool:
     if version is None:
         return False
     try:
+        if version.import_losses > MAX_LOSSES:
+            _give_up(version)
+            return True
         with _heartbeat(version):
             _carry_out(version)
     except _ClaimLost:
@@ -76,13 +82,7 @@ def run_import(version_id: int) -> bool:
         _tidy_cancelled(version)
         return False
     except Exception:
-        if not _mine(version).update(
-            state=VersionState.FAILED,
-            problem_count=1,
-            problems=[general("unexpected")],
-            problem_kinds={"unexpected": 1},
-            import_saved={},
-        ):
+        if not _fail(version, "unexpected"):
             # Whoever has it now may have removed the files of this attempt.
             logger.info("import of %s: another worker has it", version.uid, exc_info=True)
             return False
@@ -90,6 +90,25 @@ def run_import(version_id: int) -> bool:
         remove_directories(version)
         raise
     return True
+
+
+def _give_up(version: DatasetVersion) -> None:
+    """Ends an import that takes its workers with it."""
+    if _fail(version, "worker_lost"):
+        logger.error("import of %s was given up: %d workers were lost", version.uid, version.import_losses)
+        remove_directories(version)
+
+
+def _fail(version: DatasetVersion, kind: str) -> bool:
+    """Ends the import with one problem of no particular place; False if another worker has it."""
+    ended = _mine(version).update(
+        state=VersionState.FAILED,
+        problem_count=1,
+        problems=[general(kind)],
+        problem_kinds={kind: 1},
+        import_saved={},
+    )
+    return bool(ended)
 
 
 def _carry_out(version: DatasetVersion) -> None:
@@ -113,7 +132,7 @@ def _carry_out(version: DatasetVersion) -> None:
 
 def _keep(version: DatasetVersion, saved: Saved) -> None:
     """Saves what the next worker could go on with; raises _ClaimLost."""
-    if not _mine(version).update(import_saved=msgspec.to_builtins(saved)):
+    if not _mine(version).update(import_saved=msgspec.to_builtins(saved), import_losses=0):
         raise _ClaimLost
     remove_directories(version, but=version.import_attempt)
 
@@ -134,9 +153,13 @@ def _claim(version_id: int) -> DatasetVersion | None:
         return None
     # Compare and swap: of two workers that read the same attempt one changes the row.
     claimed = _claimable().filter(pk=version_id, import_attempt=version.import_attempt)
-    if not claimed.update(import_attempt=F("import_attempt") + 1, import_heartbeat_at=Now(), progress=0):
+    losses = version.import_losses + 1 if version.import_heartbeat_at else 0
+    if not claimed.update(
+        import_attempt=F("import_attempt") + 1, import_losses=losses, import_heartbeat_at=Now(), progress=0
+    ):
         return None
     version.import_attempt += 1
+    version.import_losses = losses
     return version
 
 

@@ -267,6 +267,14 @@ KINDS: dict[str, Kind] = {
         ),
         spoils_file=True,
     ),
+    "worker_lost": Kind(
+        _("Import stopped"),
+        _(
+            "The import ended its process several times, perhaps for lack of memory or because of a damaged file. Try "
+            "again; if it stays, save the file anew or divide it."
+        ),
+        spoils_file=True,
+    ),
     "cancelled": Kind(
         _("Import cancelled"),
         _("Somebody cancelled the import. The files are still here: import them again, or upload others."),
@@ -399,6 +407,11 @@ KINDS: dict[str, Kind] = {
         _(
             "The question is mostly in one script, the reply in another. For translations that is as it should be."
         ),
+        WARNING,
+    ),
+    "empty_reply": Kind(
+        _("Empty reply"),
+        _("A reply is empty: the model would learn to say nothing here."),
         WARNING,
     ),
     "turns_cut": Kind(

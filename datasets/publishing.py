@@ -163,7 +163,7 @@ def _reset(version: DatasetVersion, format_key: str, size: int) -> None:
     version.progress = version.row_count = version.turn_count = version.character_count = 0
     version.problem_count, version.problems, version.problem_kinds, version.statistics = 0, [], {}, {}
     version.content_hash = version.rows_path = version.problems_path = ""
-    version.import_heartbeat_at, version.import_saved = None, {}
+    version.import_heartbeat_at, version.import_saved, version.import_losses = None, {}, 0
     version.started_from = None
     version.save()
 

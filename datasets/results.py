@@ -22,7 +22,7 @@ from datasets.fast import DECODERS, Ready, ReadyBlock
 from datasets.formats import FORMATS, detect
 from datasets.formats.base import Format, RowError, cut, texts, turns
 from datasets.growing import GrowingWriter
-from datasets.hints import mixes_languages, personal_data, suspects
+from datasets.hints import personal_data, said_oddly, suspects
 from datasets.models import DatasetVersion
 from datasets.pictures import PictureError, Shelf
 from datasets.problems import ERROR, KINDS, Problem, excerpt
@@ -334,9 +334,9 @@ class Result:
             warned.append("turns_cut")
         if record.hint:
             self._problem(name, record.hint, None, record)
-        if "messages" in row and mixes_languages(row["messages"]):
-            self._problem(name, "mixed_languages", None, record)
-            warned.append("mixed_languages")
+        for kind in said_oddly(row.get("messages", [])):
+            self._problem(name, kind, None, record)
+            warned.append(kind)
         flags = sum(FLAG_BITS.get(kind, 0) for kind in warned)
         self._keep(_Kept(name, line, record, kept, sum(map(len, texts(row))), flags))
 

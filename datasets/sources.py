@@ -218,7 +218,7 @@ class Sources:
                 yield Problematic(source.name, "file_missing", {})
             return
         yield from refused
-        if not members and not found and not refused:
+        if not members and not found and not any(one.kind == "archive_nested" for one in refused):
             yield Problematic(source.name, "no_rows", {})
         for place, path in found:
             self._add_picture(place, path)

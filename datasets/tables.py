@@ -17,8 +17,8 @@ from io import TextIOWrapper
 from typing import IO, Any
 
 from datasets import pictures
-from datasets.archives import MAX_RATIO, RATIO_FROM_BYTES
-from datasets.parquet_pages import Chunk, chunk_of
+from datasets.archives import DAMAGE, MAX_RATIO, RATIO_FROM_BYTES
+from datasets.parquet_pages import Chunk, chunk_of, row_groups
 from datasets.reading import MAX_RECORD_BYTES, Record, Unreadable
 
 # A cell may be as long as a record.
@@ -165,7 +165,7 @@ def _sheet_too_large(file: IO[bytes], size: int) -> Unreadable | None:
     try:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(info.file_size for info in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, OverflowError) as error:
+    except DAMAGE as error:
         return Unreadable("xlsx_broken", 1, None, size, params={"detail": str(error)[:100]})
     if unpacked > MAX_SHEET_BYTES or unpacked > max(1024**2, MAX_SHEET_RATIO * size):
         return Unreadable("xlsx_too_large", 1, None, size, params={"limit": MAX_SHEET_BYTES // 1024**2})
@@ -217,12 +217,13 @@ def parquet_records(file: IO[bytes], size: int) -> Iterator[Record | Unreadable]
     file.seek(0)
     number = 0
     try:
+        columns = row_groups(file)
         metadata = parquet.read_metadata(file)
         keys = _header(metadata.schema.to_arrow_schema().names)
         if isinstance(keys, Unreadable):
             yield keys
             return
-        groups = [_chunks(file, group) for group in _row_groups(metadata)]
+        groups = [[chunk_of(file, column) for column in group] for group in columns]
         chunks = [chunk for group in groups for chunk in group]
         if _unpacks_too_far(sum(chunk.unpacked for chunk in chunks), size):
             yield Unreadable("parquet_bomb", 1, None, size, params={"ratio": MAX_RATIO})
@@ -258,14 +259,6 @@ def parquet_records(file: IO[bytes], size: int) -> Iterator[Record | Unreadable]
         # pyarrow raises what its types bring along: dates beyond year 9999, texts that are none, schemas too deep.
         detail = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         yield Unreadable("parquet_broken", number + 1, None, size, params={"detail": detail})
-
-
-def _row_groups(metadata: Any) -> Iterator[Any]:
-    return (metadata.row_group(number) for number in range(metadata.num_row_groups))
-
-
-def _chunks(file: IO[bytes], group: Any) -> list[Chunk]:
-    return [chunk_of(file, group.column(number)) for number in range(group.num_columns)]
 
 
 def _memory_of(group: list[Chunk]) -> int:

@@ -1,4 +1,7 @@
-"""Alpaca: instruction, input, output; with system and history as LLaMA-Factory extends it."""
+"""Alpaca: instruction, input, output; with system and history as LLaMA-Factory extends it.
+
+Dolly's context and response are read as input and output.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from datasets.formats import base
+
+INPUT_KEYS = ("input", "context")
+OUTPUT_KEYS = ("output", "response")
 
 
 class Alpaca(base.Format):
@@ -28,7 +34,8 @@ class Alpaca(base.Format):
         base.expect(record, "object", "")
         base.refuse_other_data(record)
         conversation = question(record)
-        conversation.assistant(base.required(record, "output"), "output")
+        output = base.key_of(record, OUTPUT_KEYS)
+        conversation.assistant(base.required(record, output), output)
         return conversation.row("")
 
     def record(self, row: base.Row) -> dict[str, Any]:
@@ -51,14 +58,9 @@ def question(record: dict[str, Any]) -> base.Conversation:
     conversation = base.Conversation()
     if system := base.optional_text(record, "system"):
         conversation.system(system, "system")
-    history = record.get("history")
-    for number, turn in enumerate(base.expect([] if history is None else history, "array", "history")):
-        field = f"history[{number}]"
-        if len(base.expect(turn, "array", field)) != 2:
-            raise base.RowError(field, "not_a_pair")
-        conversation.user(turn[0], f"{field}[0]")
-        conversation.assistant(turn[1], f"{field}[1]")
+    conversation.history(record.get("history"))
     instruction = base.expect(base.required(record, "instruction"), "string", "instruction")
-    parts = [part for part in (instruction, base.optional_text(record, "input")) if part.strip()]
+    more = base.optional_text(record, base.key_of(record, INPUT_KEYS))
+    parts = [part for part in (instruction, more) if part.strip()]
     conversation.user("\n".join(parts), "instruction")
     return conversation

@@ -12,6 +12,7 @@ depends on its RowType alone:
     text               {"text": "…"}
 
 A conversation has an optional system message, then user and assistant in turn, and ends with an assistant message.
+A reply may be empty (the import warns of it); every other text has something in it.
 `weight` stands only on assistant messages and only when given: 0 keeps the reply as context, but nothing is
 learned from it. In image_messages the content of the first user message holds the mark <image> exactly once, and
 no other message does. In the three types of preferences `messages` is the question: it ends with a user message.
@@ -33,6 +34,10 @@ from datasets.models import RowType
 from datasets.problems import json_type
 
 SAMPLES = Path(__file__).parent / "samples"
+
+# What tables and public data call a question and its reply, besides Qianfan's prompt and response.
+QUESTION_KEYS = ("prompt", "question", "query")
+REPLY_KEYS = ("response", "completion", "answer")
 
 # Qianfan's limit for a conversation. Further turns are cut and reported.
 MAX_TURNS = 150
@@ -119,13 +124,22 @@ class Conversation:
         """Adds a reply; with `tool` a call of a tool."""
         if not self.messages or self.messages[-1]["role"] == "system":
             raise RowError(field, "starts_with_reply")
-        joined = self._add("assistant", text(content, field), field, tool)
+        joined = self._add("assistant", text(content, field, may_be_empty=True), field, tool)
         last = self.messages[-1]
         if joined and (weight is not None or "weight" in last):
             # Of two joined messages the one to be learned decides; without a weight a reply is learned.
             last["weight"] = max(last.get("weight", 1), 1 if weight is None else weight)
         elif weight is not None:
             last["weight"] = weight
+
+    def history(self, turns: Any) -> None:
+        """Adds earlier turns, each a [question, answer] of the record's `history`; None is no turn. Raises RowError."""
+        for number, turn in enumerate(expect([] if turns is None else turns, "array", "history")):
+            field = f"history[{number}]"
+            if len(expect(turn, "array", field)) != 2:
+                raise RowError(field, "not_a_pair")
+            self.user(turn[0], f"{field}[0]")
+            self.assistant(turn[1], f"{field}[1]")
 
     def _add(self, role: str, content: str, field: str, tool: bool) -> bool:
         """Adds a message, or joins it to the last one; returns whether it was joined."""
@@ -210,10 +224,15 @@ def required(record: dict[str, Any], key: str, field: str = "") -> Any:
     return record[key]
 
 
-def text(value: Any, field: str) -> str:
-    """Returns a text with something in it; raises RowError."""
+def key_of(record: dict[str, Any], keys: Sequence[str]) -> str:
+    """The first of the keys that the record has a value for; the first of all where it has none."""
+    return next((key for key in keys if record.get(key) is not None), keys[0])
+
+
+def text(value: Any, field: str, may_be_empty: bool = False) -> str:
+    """Returns a text, with something in it unless it `may_be_empty`; raises RowError."""
     content: str = expect(value, "string", field)
-    if not content.strip():
+    if not content.strip() and not may_be_empty:
         raise RowError(field, "empty")
     if "\0" in content:
         raise RowError(field, "nul_character")

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from datasets.formats import base, messages, sharegpt, turns
+from datasets.formats import base, messages, preference, sharegpt, turns
 from datasets.models import RowType
 
 
@@ -62,14 +62,11 @@ class KtoLabels(base.Format):
         elif "conversations" in record:
             said = sharegpt.conversation(record).row("conversations")["messages"]
         else:
-            conversation = base.Conversation()
-            conversation.user(base.required(record, "prompt"), "prompt")
-            reply = "response" if "response" in record else "completion"
-            conversation.assistant(base.required(record, reply), reply)
-            said = conversation.messages
+            return _of_pair(record, label)
         question = base.Conversation()
         question.messages = said[:-1]
-        return {"messages": question.question("messages"), "completion": said[-1]["content"], "label": label}
+        completion = base.text(said[-1]["content"], "messages")
+        return {"messages": question.question("messages"), "completion": completion, "label": label}
 
     def record(self, row: base.Row) -> dict[str, Any]:
         reply = {"role": "assistant", "content": row["completion"]}
@@ -81,3 +78,14 @@ class KtoLabels(base.Format):
             "completion": row["completion"],
             "label": row["label"],
         }
+
+
+def _of_pair(record: dict[str, Any], label: bool) -> base.Row:
+    """A question with its reply beside it, both as texts or, as TRL has them, as lists of messages."""
+    asked, answered = (
+        base.key_of(record, base.QUESTION_KEYS),
+        base.key_of(record, ("completion", "response", "answer")),
+    )
+    question = preference.asked(base.required(record, asked), asked, base.optional_text(record, "system"))
+    completion = preference.reply(base.required(record, answered), answered)
+    return {"messages": question, "completion": completion, "label": label}

@@ -17,7 +17,7 @@ from datasets.models import RowType
 
 IMAGE_KEYS = ("image", "file_name", "image_path", "image_file")
 PROMPT_KEYS = ("prompt", "text", "caption", "description")
-_OTHER = ("messages", "conversations", "response", "instruction", "output")
+_OTHER = ("messages", "conversations", *base.REPLY_KEYS, "instruction", "output")
 
 
 class ImageCaption(base.Format):

@@ -1,7 +1,7 @@
 """Prompt + Image + Response, for image understanding: a conversation about one picture.
 
 Qianfan's PromptImageResponse ({"images", "messages"}), LLaVA's {"image", "conversations"}, and {"image", "prompt",
-"response"} as tables have it.
+"response"} as tables have it, or question and answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ImageMessages(base.Format):
     def recognises(self, record: Any) -> bool:
         if not isinstance(record, dict):
             return False
-        talks = "messages" in record or "conversations" in record or "response" in record
+        talks = any(key in record for key in ("messages", "conversations", *base.REPLY_KEYS))
         return talks and ("images" in record or "image" in record or has_part(record))
 
     def row(self, record: Any) -> base.Row:
@@ -45,8 +45,9 @@ class ImageMessages(base.Format):
             conversation = base.Conversation()
             if system := base.optional_text(record, "system"):
                 conversation.system(system, "system")
-            conversation.user(base.required(record, "prompt"), "prompt")
-            conversation.assistant(base.required(record, "response"), "response")
+            asked, answered = base.key_of(record, base.QUESTION_KEYS), base.key_of(record, base.REPLY_KEYS)
+            conversation.user(base.required(record, asked), asked)
+            conversation.assistant(base.required(record, answered), answered)
             row = conversation.row(field)
         settle_mark(row["messages"], field)
         return {"image": image, "messages": row["messages"]}
@@ -59,7 +60,8 @@ def _with_parts(record: dict[str, Any]) -> dict[str, Any]:
     """The record with pictures taken out of its messages: `images` beside them, marks in their places."""
     if not has_part(record):
         return record
-    images = list(record.get("images") or [])
+    given = record.get("images")
+    images = list(given) if isinstance(given, list) else [given] if given else []
     rewritten = []
     for message in record["messages"]:
         content = message.get("content") if isinstance(message, dict) else None

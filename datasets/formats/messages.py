@@ -38,15 +38,18 @@ class Messages(base.Format):
         return row
 
 
-def conversation(record: dict[str, Any]) -> base.Conversation:
+def conversation(record: dict[str, Any], key: str = "messages") -> base.Conversation:
     """Reads the messages of a record, and the tools beside them; raises RowError."""
-    messages = base.expect(base.required(record, "messages"), "array", "messages")
+    messages = base.expect(base.required(record, key), "array", key)
     if not messages:
-        raise base.RowError("messages", "empty_list")
+        raise base.RowError(key, "empty_list")
     conversation = base.Conversation()
     tools = record.get("tools") or record.get("functions")
+    if system := base.optional_text(record, "system"):
+        conversation.system(with_tools(system, tools, "tools"), "system")
+        tools = None
     for number, message in enumerate(messages):
-        field = f"messages[{number}]"
+        field = f"{key}[{number}]"
         base.expect(message, "object", field)
         role = base.expect(base.required(message, "role", field), "string", f"{field}.role")
         if number == 0 and tools and role not in ("system", "developer"):

@@ -61,22 +61,19 @@ class DpoObjects(base.Format):
         base.expect(record, "object", "")
         sides = {key: base.required(record, key) for key in ("chosen", "rejected")}
         replies = {key: reply(value, key) for key, value in sides.items()}
-        if "messages" in record:
+        if start := _common_start(sides["chosen"], sides["rejected"]):
+            question = _listed(start, "chosen").question("chosen")
+        elif "messages" in record:
             question = messages.conversation(record).question("messages")
         elif "conversations" in record:
             question = sharegpt.conversation(record).question("conversations")
         elif "instruction" in record:
             question = alpaca.question(record).question("instruction")
-        elif isinstance(record.get("prompt"), list):
-            question = _listed(record["prompt"], "prompt").question("prompt")
-        elif record.get("prompt") is None and isinstance(sides["chosen"], list):
-            question = _common_start(sides["chosen"], sides["rejected"])
+        elif isinstance(sides["chosen"], list) and not any(record.get(key) for key in base.QUESTION_KEYS):
+            raise base.RowError("rejected", "questions_differ")
         else:
-            conversation = base.Conversation()
-            if system := base.optional_text(record, "system"):
-                conversation.system(system, "system")
-            conversation.user(base.required(record, "prompt"), "prompt")
-            question = conversation.question("prompt")
+            key = base.key_of(record, base.QUESTION_KEYS)
+            question = asked(base.required(record, key), key, base.optional_text(record, "system"))
         return compared(question, replies["chosen"], replies["rejected"], "")
 
     def record(self, row: base.Row) -> dict[str, Any]:
@@ -96,6 +93,17 @@ def compared(question: list[base.Message], chosen: str, rejected: str, field: st
     if chosen == rejected:
         raise base.RowError(base.join(field, "rejected"), "same_replies")
     return {"messages": question, "chosen": chosen, "rejected": rejected}
+
+
+def asked(value: Any, field: str, system: str) -> list[base.Message]:
+    """A question as a text or as a list of messages, with the system text beside it; raises RowError."""
+    if isinstance(value, list):
+        return _listed(value, field).question(field)
+    conversation = base.Conversation()
+    if system:
+        conversation.system(system, "system")
+    conversation.user(value, field)
+    return conversation.question(field)
 
 
 def reply(value: Any, field: str) -> str:
@@ -122,8 +130,14 @@ def _listed(items: list[Any], field: str) -> base.Conversation:
     return messages.conversation({"messages": items})
 
 
-def _common_start(chosen: list[Any], rejected: Any) -> list[base.Message]:
-    """The question of two whole conversations that differ in their last message only."""
-    if not isinstance(rejected, list) or chosen[:-1] != rejected[:-1]:
-        raise base.RowError("rejected", "questions_differ")
-    return _listed(chosen[:-1], "chosen").question("chosen")
+def _common_start(chosen: Any, rejected: Any) -> list[Any]:
+    """The question of two whole conversations that differ in their last message only; [] where they are none.
+
+    It counts more than what else a record says: beside such conversations the prompt is often a part of the question,
+    and messages are one of them once more.
+    """
+    if not (isinstance(chosen, list) and isinstance(rejected, list)) or chosen[:-1] != rejected[:-1]:
+        return []
+    first = chosen[0] if chosen and isinstance(chosen[0], dict) else {}
+    starts_with_reply = first.get("role", first.get("from")) in ("assistant", *sharegpt.ASSISTANT)
+    return [] if starts_with_reply else chosen[:-1]

@@ -1,4 +1,8 @@
-"""Prompt + Response: Qianfan's own format. One record is a list of turns; a bare object is a single turn."""
+"""Prompt + Response: Qianfan's own format. One record is a list of turns; a bare object is a single turn.
+
+Public data call the two also question and answer, query and response (with `history` before them), prompt and
+completion; TRL's prompt and completion may be lists of messages.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from datasets.formats import base
+from datasets.formats import base, messages
 
 
 class PromptResponse(base.Format):
@@ -24,15 +28,16 @@ class PromptResponse(base.Format):
         first, last = turns[0], turns[-1]
         return (
             isinstance(first, dict)
-            and "prompt" in first
             and isinstance(last, dict)
-            and ("response" in first or "file_name" not in first)
+            and _asks(first)
             and not base.has_other_data(first)
             and not base.has_other_data(last)
         )
 
     def row(self, record: Any) -> base.Row:
         if isinstance(record, dict):
+            if isinstance(record.get("prompt"), list) and isinstance(record.get("completion"), list):
+                return _of_messages(record)
             turns, many = [record], False
         else:
             turns, many = base.expect(record, "array", ""), True
@@ -63,10 +68,29 @@ class PromptResponse(base.Format):
             raise base.RowError(base.join(field, "system"), "system_not_first")
         if system:
             conversation.system(system, base.join(field, "system"))
-        conversation.user(base.required(turn, "prompt", field), base.join(field, "prompt"))
-        place = base.join(field, "response")
-        reply = _single(base.required(turn, "response", field), place)
+        if first:
+            conversation.history(turn.get("history"))
+        asked, answered = base.key_of(turn, base.QUESTION_KEYS), base.key_of(turn, base.REPLY_KEYS)
+        conversation.user(base.required(turn, asked, field), base.join(field, asked))
+        place = base.join(field, answered)
+        reply = _single(base.required(turn, answered, field), place)
         conversation.assistant(reply, place, base.weight(turn, field))
+
+
+def _asks(turn: dict[str, Any]) -> bool:
+    """True for a question beside its reply. A prompt alone is one that lacks it, unless it came along with messages or
+    describes a picture."""
+    if any(key in turn for key in base.REPLY_KEYS):
+        return any(key in turn for key in base.QUESTION_KEYS)
+    return "prompt" in turn and not turn.keys() & {"messages", "conversations", "file_name"}
+
+
+def _of_messages(record: dict[str, Any]) -> base.Row:
+    """TRL's conversational prompt and completion; raises RowError."""
+    base.refuse_other_data(record)
+    return messages.conversation({**record, "messages": record["prompt"] + record["completion"]}).row(
+        "completion"
+    )
 
 
 def _single(response: Any, field: str) -> Any:

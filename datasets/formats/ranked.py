@@ -9,6 +9,9 @@ from django.utils.translation import gettext_lazy as _
 from datasets.formats import base, turns
 from datasets.models import RowType
 
+# Single precision ends at 3.4e38.
+MAX_SCORE = 1e38
+
 
 class SortedResponses(base.Format):
     key = "sorted_responses"
@@ -34,7 +37,7 @@ class SortedResponses(base.Format):
         responses = [
             {
                 "content": turns.unwrapped(reply, f"{place}[{number}]"),
-                "score": base.expect(score, "number", f"{base.join(field, 'score')}[{number}]"),
+                "score": _score(score, f"{base.join(field, 'score')}[{number}]"),
             }
             for number, (reply, score) in enumerate(zip(replies, scores, strict=True))
         ]
@@ -46,3 +49,11 @@ class SortedResponses(base.Format):
             "score": [response["score"] for response in row["responses"]],
         }
         return turns.written(row["messages"], ("prompt", "response"), replies)
+
+
+def _score(value: Any, field: str) -> Any:
+    """A number that a trainer can take; raises RowError for 1e999, which JSON reads as infinite."""
+    base.expect(value, "number", field)
+    if not -MAX_SCORE <= value <= MAX_SCORE:
+        raise base.RowError(field, "not_finite", value=str(value)[:20])
+    return value

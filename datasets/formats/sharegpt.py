@@ -1,4 +1,7 @@
-"""ShareGPT: {"conversations": [{"from", "value"}, …]}, with LLaMA-Factory's function calls and tools."""
+"""ShareGPT: {"conversations": [{"from", "value"}, …]}, with LLaMA-Factory's function calls and tools.
+
+Some data have messages with role and content in that list; they are read as such.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from datasets.formats import base
+from datasets.formats import messages as role_messages
 from datasets.formats.tools import tool_call, tool_result, with_tools
 
 USER = ("human", "user")
@@ -47,6 +51,8 @@ class ShareGpt(base.Format):
 def conversation(record: dict[str, Any]) -> base.Conversation:
     """Reads the conversation of a record, with system and tools beside it; raises RowError."""
     messages = base.expect(base.required(record, "conversations"), "array", "conversations")
+    if messages and all(isinstance(one, dict) and "role" in one and "from" not in one for one in messages):
+        return role_messages.conversation(record, "conversations")
     system, place = base.optional_text(record, "system"), "system"
     start = 0
     if messages and isinstance(messages[0], dict) and messages[0].get("from") == "system":

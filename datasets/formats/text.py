@@ -9,8 +9,19 @@ from django.utils.translation import gettext_lazy as _
 from datasets.formats import base
 from datasets.models import RowType
 
-# What may stand beside the text and still leave it a text without an answer.
-_KEYS = {"text", "id", "meta", "source", "url", "title"}
+# What beside the text makes it something to answer or to sort; all else is said about it (crawls bring a dozen keys).
+_ANSWERS = frozenset(
+    {
+        "messages",
+        "conversations",
+        "instruction",
+        "output",
+        "label",
+        "labels",
+        *base.QUESTION_KEYS,
+        *base.REPLY_KEYS,
+    }
+)
 
 
 class Text(base.Format):
@@ -25,11 +36,7 @@ class Text(base.Format):
     cells = ("text",)
 
     def recognises(self, record: Any) -> bool:
-        return (
-            isinstance(record, dict)
-            and set(record) <= {"text", "id", "meta", "source", "url", "title"}
-            and "text" in record
-        )
+        return isinstance(record, dict) and "text" in record and not record.keys() & _ANSWERS
 
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")

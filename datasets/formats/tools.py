@@ -13,17 +13,24 @@ from datasets.formats import base
 
 def tool_call(call: Any, field: str) -> str:
     """Marks a call (JSON text with name and arguments) that the model makes."""
-    return f"<tool_call>\n{base.text(call, field).strip()}\n</tool_call>"
+    return _marked(call, "tool_call", field)
 
 
 def tool_result(result: Any, field: str) -> str:
     """Marks what a tool answered."""
-    return f"<tool_response>\n{base.text(result, field).strip()}\n</tool_response>"
+    return _marked(result, "tool_response", field)
+
+
+def _marked(value: Any, mark: str, field: str) -> str:
+    """The text between marks, unless it has them already."""
+    text = base.text(value, field).strip()
+    return text if text.startswith(f"<{mark}>") else f"<{mark}>\n{text}\n</{mark}>"
 
 
 def with_tools(system: str, tools: Any, field: str) -> str:
-    """Returns the system text followed by the definitions of the tools (JSON, or already a text), if any."""
-    if not tools:
+    """Returns the system text followed by the definitions of the tools (JSON, or already a text), if any and if it does
+    not hold them already."""
+    if not tools or "<tools>" in system:
         return system
     if isinstance(tools, list):
         definitions = json.dumps(tools, ensure_ascii=False)

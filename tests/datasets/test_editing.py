@@ -224,12 +224,12 @@ def test_a_row_is_saved(client_of, alice, draft) -> None:
 
 
 def test_an_error_names_its_turn_and_keeps_what_was_typed(client_of, alice, draft) -> None:
-    fields = typed(draft, **{"message-0": "typed", "message-1": " "})
+    fields = typed(draft, **{"message-0": " ", "message-1": "typed"})
     answer = client_of(alice).post(address("edit_row", draft), fields)
     assert answer.status_code == 422
     shown = {field.name: field for field in answer.context["fields"]}
-    assert "empty" in shown["message-1"].error
-    assert (shown["message-0"].value, shown["message-0"].error) == ("typed", "")
+    assert "empty" in shown["message-0"].error
+    assert (shown["message-1"].value, shown["message-1"].error) == ("typed", "")
 
 
 def test_a_reply_may_be_context_only(client_of, alice, draft) -> None:

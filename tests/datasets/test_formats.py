@@ -130,7 +130,20 @@ WRONG = [
     ("prompt_response", [], "", "empty_list"),
     ("prompt_response", [{"prompt": "p"}], "[0].response", "missing"),
     ("prompt_response", [{"prompt": " ", "response": "r"}], "[0].prompt", "empty"),
-    ("prompt_response", [{"prompt": "p", "response": ""}], "[0].response", "empty"),
+    ("kto", {"prompt": "p", "completion": "", "label": True}, "completion", "empty"),
+    ("dpo", {"prompt": "p", "chosen": "", "rejected": "r"}, "chosen", "empty"),
+    (
+        "sorted_responses",
+        [{"prompt": "p", "response": [["a"], ["b"]], "score": [1, 1e999]}],
+        "[0].score[1]",
+        "not_finite",
+    ),
+    (
+        "dpo",
+        {"chosen": [{"role": "user", "content": "a"}, {}], "rejected": [{"role": "user"}, {}]},
+        "chosen[1].role",
+        "missing",
+    ),
     ("prompt_response", [{"prompt": 1, "response": "r"}], "[0].prompt", "wrong_type"),
     ("prompt_response", [{"prompt": "p", "response": [["a"], ["b"]]}], "[0].response", "ranked_responses"),
     ("prompt_response", [{"prompt": "p", "response": "r", "weight": 2}], "[0].weight", "invalid_weight"),
@@ -294,3 +307,58 @@ def test_of_joined_replies_the_learned_one_decides() -> None:
     conversation.assistant("a", "", weight=0)
     conversation.assistant("call", "", tool=True)
     assert conversation.messages[-1]["weight"] == 1
+
+
+ASKED, SAID = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+WORSE = {"role": "assistant", "content": "b"}
+# Records as well-known public datasets have them, and the format that they are recognised as.
+PUBLIC = {
+    "dolly": ({"instruction": "q", "context": "", "response": "a", "category": "qa"}, "alpaca"),
+    "question and answer": ({"question": "q", "answer": "a"}, "prompt_response"),
+    "query with history": ({"query": "q", "response": "a", "history": []}, "prompt_response"),
+    "prompt and completion of TRL": ({"prompt": [ASKED], "completion": [SAID]}, "prompt_response"),
+    "messages beside their prompt": ({"prompt": "q", "prompt_id": "1", "messages": [ASKED, SAID]}, "messages"),
+    "role and content in conversations": ({"conversations": [ASKED, SAID]}, "sharegpt"),
+    "preferences that are whole conversations": (
+        {"prompt": "q", "messages": [ASKED, SAID], "chosen": [ASKED, SAID], "rejected": [ASKED, WORSE]}, "dpo",
+    ),
+    "preferences with a question": ({"system": "", "question": "q", "chosen": "a", "rejected": "b"}, "dpo"),
+    "judged completions of TRL": ({"prompt": [ASKED], "completion": [SAID], "label": False}, "kto"),
+    "visual questions": ({"image": b"x", "question": "q", "answer": "a"}, "prompt_image_response"),
+    "crawled text": ({"text": "t", "id": "1", "url": "u", "dump": "d", "token_count": 5}, "text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("record", "key"), PUBLIC.values(), ids=PUBLIC)
+def test_public_data_are_taken_as_they_are(record: dict[str, object], key: str) -> None:
+    assert detect([record]).key == key
+    row_ = FORMATS[key].row(record)
+    assert [text.removeprefix("<image>\n") for text in texts(row_)][:2] in (["q", "a"], ["t"])
+
+
+def test_a_text_with_a_label_is_no_plain_text() -> None:
+    assert detect([{"text": "great!", "label": 1}]) is None
+
+
+def test_what_is_marked_as_a_tool_s_already_is_not_marked_twice() -> None:
+    said = [("system", "<tools>[]</tools>"), ("human", "q"), ("gpt", "<tool_call>\n{}\n</tool_call>")]
+    said += [("tool", "<tool_response>\n1\n</tool_response>"), ("gpt", "a")]
+    record = {
+        "conversations": [{"from": who, "value": text} for who, text in said],
+        "tools": '[{"name": "w"}]',
+    }
+    assert [text for _role, text in row("sharegpt", record)] == [text for _who, text in said]
+
+
+def test_a_system_text_beside_the_messages_comes_first() -> None:
+    record = {"system": "s", "messages": [ASKED, SAID], "tools": [{"name": "w"}]}
+    assert row("messages", record)[0] == ("system", 's\n\n<tools>\n[{"name": "w"}]\n</tools>')
+
+
+@pytest.mark.parametrize("images", ["a.png", 7, {"path": "a.png"}])
+def test_pictures_beside_parts_count_whatever_they_are(images: object) -> None:
+    parts = [{"type": "image_url", "image_url": {"url": "b.png"}}, {"type": "text", "text": "q"}]
+    record = {"images": images, "messages": [{"role": "user", "content": parts}, SAID]}
+    with pytest.raises(RowError) as caught:
+        FORMATS["prompt_image_response"].row(record)
+    assert (caught.value.kind, caught.value.params) == ("several_pictures", {"count": 2})

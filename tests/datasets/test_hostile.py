@@ -17,7 +17,7 @@ import pyarrow.parquet as parquet
 import pytest
 from django.core.files.storage import default_storage
 
-from datasets import archives, sources, tables
+from datasets import archives, browsing, sources, tables
 from datasets.models import VersionState
 from datasets.problems import message
 from tests.datasets.making import parquet_of, picture, tar_of, xlsx_of, zip_of
@@ -184,7 +184,6 @@ CASES: dict[str, tuple[str, bytes | Callable[[], bytes], str]] = {
     "archive in an archive": ("a.zip", zip_of({"b.zip": zip_of({"a.jsonl": LINE})}), "archive_nested"),
     "a name twice in a zip": ("a.zip", zip_twice, "archive_same_name"),
     "empty zip": ("a.zip", zip_of({}), "no_rows"),
-    "zip of nothing useful": ("a.zip", zip_of({"README.md": "x", "run.exe": "MZ"}), "ignored_file"),
     "mixed formats in a zip": (
         "a.zip", zip_of({"a.jsonl": LINE, "b.jsonl": '{"instruction": "i", "output": "o"}'}), "other_format",
     ),
@@ -306,6 +305,25 @@ def test_it_ends_in_a_named_problem(
         assert version.row_count == 0
     # Nothing was written anywhere else.
     assert set(default_storage.listdir("")[0]) == {"datasets"}
+
+
+def test_an_archive_of_nothing_useful_is_no_dataset(imported) -> None:
+    version = imported({"a.zip": zip_of({"README.md": "x", "run.exe": "MZ"})})
+    assert version.problem_kinds == {"ignored_file": 2, "no_rows": 1}
+    assert version.state == VersionState.FAILED
+
+
+def test_a_name_in_gbk_is_read(imported) -> None:
+    """Bytes that are no UTF-8 once stopped the import when its rows were written."""
+    data = tar_of({"a": LINE})
+    raw = gzip.decompress(data)
+    header = bytearray(raw[:512])
+    header[:100] = "数据.jsonl".encode("gbk").ljust(100, b"\0")
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    version = imported({"a.tar.gz": gzip.compress(bytes(header) + raw[512:])})
+    assert (version.row_count, version.problem_kinds) == (1, {})
+    assert browsing.files_of(version) == ["a.tar.gz/数据.jsonl"]
 
 
 def test_archives_together_have_a_limit(imported, monkeypatch: pytest.MonkeyPatch) -> None:

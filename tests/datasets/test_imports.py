@@ -170,3 +170,36 @@ def test_a_failure_of_the_server_is_told_and_can_be_repeated(
         run_import(version.pk)
     version.refresh_from_db()
     assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"unexpected": 1})
+
+
+def test_an_empty_reply_is_only_warned_of(imported) -> None:
+    """Alpaca's English data have some."""
+    record = {"instruction": "i", "input": "", "output": ""}
+    version = imported({"a.json": json.dumps([{**record, "output": "o"}, record]).encode()})
+    assert (version.state, version.row_count) == (VersionState.DRAFT, 2)
+    assert version.problem_kinds == version.statistics["flags"] == {"empty_reply": 1}
+
+
+def test_an_import_that_takes_its_workers_with_it_is_given_up(
+    waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is killed leaves its heartbeat; without an end the next one would be, for ever."""
+    version = waiting(a__jsonl=GOOD)
+
+    def killed(version: DatasetVersion) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(imports, "_carry_out", killed)
+    for _worker in range(imports.MAX_LOSSES + 1):
+        with pytest.raises(KeyboardInterrupt):
+            run_import(version.pk)
+        DatasetVersion.objects.update(import_heartbeat_at=timezone.now() - timedelta(minutes=1))
+    version = imported(version)
+    assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"worker_lost": 1})
+
+
+def test_workers_that_got_further_are_not_counted_as_lost(waiting) -> None:
+    version = waiting(a__jsonl=GOOD)
+    DatasetVersion.objects.update(import_losses=imports.MAX_LOSSES)
+    claimed = imports._claim(version.pk)
+    assert claimed and claimed.import_losses == 0

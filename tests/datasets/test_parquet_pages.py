@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets import tables
-from datasets.parquet_pages import BrokenPage, chunk_of
+from datasets.parquet_pages import BrokenPage, chunk_of, row_groups
+from datasets.reading import Unreadable
 
 
 def written(columns: dict[str, list[object]], **how: object) -> BytesIO:
@@ -30,7 +31,9 @@ def test_the_pages_make_up_what_an_honest_end_says(page_version: str, compressio
     group = pq.read_metadata(file).row_group(0)
     for number in range(group.num_columns):
         column = group.column(number)
-        chunk = chunk_of(file, column)
+        [given] = [columns[number] for columns in row_groups(file)]
+        assert [getattr(column, name) or 0 for name in given._fields] == list(given)
+        chunk = chunk_of(file, given)
         headers = column.total_compressed_size - chunk.packed
         assert 0 < headers < 20_000
         assert chunk.unpacked == column.total_uncompressed_size - headers
@@ -64,6 +67,34 @@ def test_pages_of_many_columns_are_counted_together(imported, monkeypatch: pytes
 @pytest.mark.parametrize("size", [b"\xff\xff", b"\x01\x15", b"\x1c\x1c"])
 def test_headers_that_are_none_are_no_crash(size: bytes) -> None:
     file = BytesIO(lying(size))
-    column = pq.read_metadata(file).row_group(0).column(0)
+    column = row_groups(file)[0][0]
     with pytest.raises(BrokenPage):
         chunk_of(file, column)
+
+
+def test_an_end_that_contradicts_itself_is_no_crash() -> None:
+    """pyarrow's own reading of what such an end says of a column ends the process."""
+    content = bytearray(written({"prompt": [["p"]], "response": [["r"]]}, write_statistics=True).getvalue())
+    ends = 0
+    for at in range(len(content) - 8 - int.from_bytes(content[-8:-4], "little"), len(content) - 8):
+        changed = bytes(content[:at]) + b"\x19" + bytes(content[at + 1 :])
+        ends += any(
+            isinstance(one, Unreadable) for one in tables.parquet_records(BytesIO(changed), len(changed))
+        )
+    assert ends > 100
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (b"\x00", "no end"),
+        (b"\x49\xfc\xff\xff\x7f" + b"\0" * 99, "too long"),
+        (b"\x29\xfc\x90\x4e", "cut off"),
+    ],
+)
+def test_ends_that_would_take_memory_are_refused(end: bytes, words: str) -> None:
+    """A list of a million row groups or elements, of one byte each."""
+    size = len(end) if words != "no end" else 99
+    file = BytesIO(b"PAR1" + end + size.to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(BrokenPage, match=words):
+        row_groups(file)

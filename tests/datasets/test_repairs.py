@@ -80,7 +80,7 @@ def test_the_hash_is_that_of_the_rows(failed) -> None:
     [
         ("{", "This is not valid JSON at column"),
         ("[]", "The list must not be empty"),
-        ('[{"prompt": "p", "response": " "}]', "[0].response: The text must not be empty"),
+        ('[{"prompt": " ", "response": "r"}]', "[0].prompt: The text must not be empty"),
         ('[{"prompt": NaN}]', "NaN is not JSON"),
         ('[{"prompt": "p", "prompt": "q", "response": "r"}]', "appears twice"),
         ('[{"prompt": "\\ud800", "response": "r"}]', "half of a character"),
@@ -96,9 +96,9 @@ def test_a_record_that_is_still_no_row_is_told_why(failed, record: str, words: s
 
 
 def test_a_row_of_a_table_is_mended_as_json(imported) -> None:
-    version = imported({"a.csv": b"prompt,response\np,r\nq,\n"})
+    version = imported({"a.csv": b"prompt,response\np,r\n,s\n"})
     found = repairs.find(version, key(version))
-    assert json.loads(found["record"]) == {"prompt": "q", "response": ""}
+    assert json.loads(found["record"]) == {"prompt": "", "response": "s"}
     version = mend(version, 0, '{"prompt": "q", "response": "s"}')
     assert (version.state, row_texts(version)) == (VersionState.DRAFT, ["p", "q"])
 

@@ -50,7 +50,7 @@ def test_columns_of_alpaca_may_be_empty_where_they_are_optional(imported) -> Non
 def test_lines_of_a_table_are_named(imported) -> None:
     version = imported(
         {
-            "a.csv": b'prompt,response\n"a\nb",r\n\nc,\n',
+            "a.csv": b'prompt,response\n"a\nb",r\n\n,c\n',
             "b.xlsx": xlsx_of([["prompt", "response"], ["p", "r"], ["q"]]),
         }
     )
