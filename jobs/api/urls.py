@@ -41,6 +41,8 @@ urlpatterns = [
     path(JOBS, openai.view(**openai_jobs.JOBS)),
     path(f"{JOBS}/<str:job>", openai.view(**openai_jobs.ONE_JOB)),
     path(f"{JOBS}/<str:job>/cancel", openai.view(**openai_jobs.CANCEL)),
+    path(f"{JOBS}/<str:job>/pause", openai.view(**openai_jobs.PAUSE)),
+    path(f"{JOBS}/<str:job>/resume", openai.view(**openai_jobs.RESUME)),
     path(f"{JOBS}/<str:job>/events", openai.view(**openai_jobs.EVENTS)),
     path(f"{JOBS}/<str:job>/checkpoints", openai.view(**openai_jobs.CHECKPOINTS)),
     path(
