@@ -31,6 +31,9 @@ urlpatterns = [
         path(f"{V1}/modelrepo/{name}", qianfan.v1(action))
         for name, action in (registry.V1_ACTIONS | models.V1_ACTIONS).items()
     ),
+    # What is not offered, in the words of the SDK.
+    path("v2/<path:rest>", qianfan.v2({})),
+    path(f"{V1}/<path:rest>", qianfan.v1(qianfan.Action(qianfan.unknown, qianfan.Nothing))),
     # OpenAI
     path("v1/models", openai.view(**openai_models.MODELS)),
     path("v1/models/<path:model>", openai.view(**openai_models.ONE_MODEL)),

@@ -352,3 +352,9 @@ def test_a_session_is_no_key(client_of, alice):
 def test_base_models_that_are_switched_off_are_not_listed(client, base_model):  # noqa: F811
     BaseModel.objects.update(enabled=False)
     assert not list(client.models.list())
+
+
+def test_a_body_that_is_too_large_is_told_so(client):
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.fine_tuning.jobs.create(model="x" * 7_000_000, training_file="file-x")
+    assert (caught.value.status_code, caught.value.code) == (413, "request_too_large")
