@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 MOST_STOPS = 4
 MOST_TURNS = 1000
+# Choices of one answer, which are written one after the other.
+MOST_CHOICES = 8
 # A seed is a whole number that torch takes.
 MOST_SEED = 2**63 - 1
 

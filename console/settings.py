@@ -206,7 +206,8 @@ STATICFILES_DIRS = [
 ]
 # Uploads are written to disk as they arrive; never held in memory beyond this.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
-DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+# A picture of 4 MB in base64, which chat.completions takes, and some text.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = None
 # A larger file is refused at its field.
 DATASET_MAX_FILE_MB = env.integer("DATASET_MAX_FILE_MB", 10240, minimum=1)

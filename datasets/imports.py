@@ -68,9 +68,12 @@ def run_import(version_id: int) -> bool:
     kept, for the user to take them without the bad ones. What is wrong with data never raises; storage and
     database may, after which the version is marked as failed as far as that is possible.
     """
-    version = _claim(version_id)
-    if version is None:
-        return False
+    version = claim(version_id)
+    return version is not None and carry_on(version)
+
+
+def carry_on(version: DatasetVersion) -> bool:
+    """`run_import` of a version that `claim` gave us."""
     try:
         if version.import_losses > MAX_LOSSES:
             _give_up(version)
@@ -146,8 +149,8 @@ def _tidy_cancelled(version: DatasetVersion) -> None:
         remove_directories(now)
 
 
-def _claim(version_id: int) -> DatasetVersion | None:
-    """Takes the version for this worker; None if somebody else has it or there is nothing to import."""
+def claim(version_id: int) -> DatasetVersion | None:
+    """Takes the version for this process; None if somebody else has it or there is nothing to import."""
     version = _claimable().filter(pk=version_id).first()
     if version is None:
         return None

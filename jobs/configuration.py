@@ -27,7 +27,7 @@ from jobs.estimate import estimate
 from jobs.mix import MixPart, mix
 from jobs.models import ACTIVE_STATES, Job, Publication, Run, RunSource
 from jobs.resources import Resources, resource_problems
-from jobs.training.trainers import TRAINERS, trainer_for
+from jobs.training.trainers import SFT, TRAINERS, methods_of, trainer_for
 
 Problems = dict[str, list[str]]
 
@@ -197,28 +197,38 @@ def submit(workspace: Workspace, user: User, configuration: Configuration) -> Ru
 
 
 def create_job(
-    workspace: Workspace, user: User, name: str, base_model: BaseModel, description: str = ""
+    workspace: Workspace, user: User, name: str, base_model: BaseModel, description: str = "", mode: str = SFT
 ) -> Job:
-    """Creates a job whose runs are still to come, on a base model; raises ConfigurationRefused."""
+    """Creates a job whose runs are still to come, on a base model and in a mode that it is offered in; raises
+    ConfigurationRefused."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     wanted = Configuration(name=name, model_type=base_model.family.model_type, description=description)
     with transaction.atomic():
         _check_job(workspace, wanted, found)
+        offered = Offer.objects.filter(base_model=base_model, method__in=methods_of(mode), enabled=True)
+        if not offered.exists():
+            text = _("%(model)s is not trained in the mode %(mode)s here.")
+            found["mode"].append(text % {"model": base_model.name, "mode": mode})
         if found:
             raise ConfigurationRefused(dict(found))
-        return _new_job(workspace, user, wanted, base_model)
+        return _new_job(workspace, user, wanted, base_model, mode)
 
 
 def _new_job(
-    workspace: Workspace, user: User, configuration: Configuration, base_model: BaseModel | None = None
+    workspace: Workspace,
+    user: User,
+    configuration: Configuration,
+    base_model: BaseModel | None = None,
+    mode: str = "",
 ) -> Job:
-    """The row of a job whose configuration was checked; `base_model` ties all its runs to one."""
+    """The row of a job whose configuration was checked; `base_model` and `mode` are what its first run has."""
     return Job.objects.create(
         workspace=workspace,
         name=configuration.name,
         model_type=configuration.model_type,
         description=configuration.description,
         base_model=base_model,
+        mode=mode,
         created_by=user,
     )
 

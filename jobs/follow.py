@@ -161,14 +161,16 @@ class _Follower:
             if events:
                 self.terminal = progress.store(self.run, events, offset) or self.terminal
             elif not self.asked_to_stop:
-                self.run.refresh_from_db(fields=["stop_requested_at", "preempt_requested_at", "lease"])
+                self.run.refresh_from_db(
+                    fields=["stop_requested_at", "preempt_requested_at", "paused_at", "lease"]
+                )
         except (OperationalError, InterfaceError):
             logger.warning("%s: the database is away", self.run.uid)
             close_old_connections()
 
     def _is_to_end(self) -> bool:
-        """Somebody stopped the run, or it is to make room for another, or this worker is told to end."""
-        wanted = self.run.stop_requested_at or self.run.preempt_requested_at
+        """Somebody stopped or paused the run, or it is to make room for another, or this worker is told to end."""
+        wanted = self.run.stop_requested_at or self.run.paused_at or self.run.preempt_requested_at
         return wanted is not None or shutting_down.is_set()
 
     def _ask_to_stop_if_wanted(self) -> None:
@@ -202,6 +204,8 @@ class _Follower:
             lifecycle.finish(self.run, RunState.FAILED, failure)
         elif stop_wanted:
             lifecycle.finish(self.run, RunState.STOPPED, step=self.run.step)
+        elif self.run.paused_at is not None:
+            lifecycle.release(self.run, "paused", step=self.run.step)
         elif self.run.preempt_requested_at is not None:
             lifecycle.release(self.run, "preempted", step=self.run.step)
         elif kind == "stopped" or shutting_down.is_set():

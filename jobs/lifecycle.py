@@ -6,6 +6,8 @@
         Waiting ──claimed──► Running ──► Done │ Failed │ Stopped ◄────┤
             └────────────── stopped before it began ──► Stopped       │
 ```
+A run that is paused is released with its progress, and waits without being claimed until it is resumed.
+
 The database decides: a worker may carry out a run only after `claim_next` gave it a lease, and writes only
 while that lease is the newest. A Celery message merely wakes a worker up, so a lost or doubled one changes
 nothing. Which waiting run comes next, jobs/queueing.py decides.
@@ -83,6 +85,7 @@ def _move(run: Run, state: RunState) -> None:
         run.eta_seconds = None
         run.follower = ""
         run.heartbeat_at = None
+        run.paused_at = None
         if state != RunState.DONE and run.publication == Publication.PENDING:
             # Seed, section 发布模型: 若模型训练失败，则不自动发布模型.
             run.publication = Publication.SKIPPED
@@ -238,4 +241,37 @@ def request_stop(run: Run, user: User) -> bool:
             _move(current, RunState.STOPPED)
             note(current, "stopped", actor=user)
         current.save()
+    return True
+
+
+# --- Resting -------------------------------------------------------------------------------------------------
+
+
+def request_pause(run: Run, user: User) -> bool:
+    """Keeps a waiting run from starting, and asks a running one to save and to wait until it is resumed.
+
+    Returns False if the run is over, being stopped or paused already.
+    """
+    with transaction.atomic():
+        current = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
+        if current.state not in ACTIVE_STATES or current.stop_requested_at or current.paused_at:
+            return False
+        current.paused_at = timezone.now()
+        current.save(update_fields=["paused_at"])
+        note(
+            current, "pause_requested" if current.state == RunState.RUNNING else "paused_waiting", actor=user
+        )
+    return True
+
+
+def resume(run: Run, user: User) -> bool:
+    """Lets a paused run go on from where it was. Returns False if it is not paused."""
+    with transaction.atomic():
+        current = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
+        if current.state not in ACTIVE_STATES or current.paused_at is None:
+            return False
+        current.paused_at = None
+        current.save(update_fields=["paused_at"])
+        note(current, "unpaused", actor=user)
+        wake_worker(current)
     return True

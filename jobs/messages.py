@@ -164,6 +164,10 @@ TIMELINE: Texts = {
     ),
     "restarted": _("The trainer was killed at step %(step)s and starts again from the last checkpoint"),
     "checkpoint": _("Checkpoint saved at step %(step)s"),
+    "pause_requested": _("Asked to pause"),
+    "paused": _("Saved and paused at step %(step)s"),
+    "paused_waiting": _("Paused before it began to train"),
+    "unpaused": _("Resumed"),
     "priority_high": _("Given high priority"),
     "priority_normal": _("Given normal priority"),
     "priority_low": _("Given low priority"),
@@ -183,6 +187,8 @@ _TONES = {
     "warning": "is-warn",
     "released": "is-warn",
     "preempted": "is-warn",
+    "paused": "is-warn",
+    "paused_waiting": "is-warn",
     "restarted": "is-warn",
     "stop_requested": "is-warn",
     "stopped": "is-warn",
@@ -216,6 +222,10 @@ def phase_text(run: Run) -> str:
     """What the run does at the moment, or how it ended."""
     if run.is_stopping:
         return gettext("Saving a checkpoint and stopping")
+    if run.is_pausing:
+        return gettext("Saving a checkpoint and pausing")
+    if run.is_paused:
+        return gettext("Paused")
     if run.state == RunState.RUNNING:
         return str(PHASES.get(run.phase, PHASES["starting"]))
     return run.get_state_display()

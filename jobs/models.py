@@ -55,6 +55,8 @@ class Job(models.Model):
         blank=True,
         related_name="+",
     )
+    # The same for their training mode (SFT, DPO, …).
+    mode = models.CharField(_("training mode"), max_length=20, blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -267,6 +269,8 @@ class Run(models.Model):
     )
     # An idle run that is to make room; cleared when it is back in the queue.
     preempt_requested_at = models.DateTimeField(_("asked to make room at"), null=True, blank=True)
+    # Since when it is to rest until somebody resumes it; a run that trains saves first, and waits with this set.
+    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True)
     # Since when it holds its devices, and for how long it held them before (what is charged).
     claimed_at = models.DateTimeField(_("holds its devices since"), null=True, blank=True)
     held_seconds = models.FloatField(_("seconds on its devices"), default=0)
@@ -366,6 +370,16 @@ class Run(models.Model):
     def is_stopping(self) -> bool:
         """True from the click on stop until the trainer has saved and ended."""
         return self.is_active and self.stop_requested_at is not None
+
+    @property
+    def is_pausing(self) -> bool:
+        """True from the click on pause until the trainer has saved."""
+        return self.state == RunState.RUNNING and self.paused_at is not None and not self.is_stopping
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it rests in the queue, from which nobody takes it until it is resumed."""
+        return self.state == RunState.WAITING and self.paused_at is not None
 
     @property
     def percent(self) -> int:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from jobs import queueing
-from jobs.models import Pool, RunState, Throughput
+from jobs.models import Pool, Throughput
 
 
 class DeviceCountsField(forms.CharField):
@@ -100,7 +100,7 @@ class PoolAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("waiting runs"))
     def waiting(self, pool: Pool) -> int:
-        return queueing.runs_of(pool).filter(state=RunState.WAITING).count()
+        return queueing.in_line(queueing.runs_of(pool)).count()
 
     def has_delete_permission(self, request: HttpRequest, obj: Pool | None = None) -> bool:
         """A pool that a run has used stays, for its runs' sake; it can be disabled."""

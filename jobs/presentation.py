@@ -50,7 +50,9 @@ def is_settled(run: Run) -> bool:
 
 def state_token(run: Run) -> str:
     """Changes when the run's buttons and its state's badge do."""
-    return f"{run.state}-stopping" if run.is_stopping else run.state
+    if run.is_stopping:
+        return f"{run.state}-stopping"
+    return f"{run.state}-paused" if run.paused_at else run.state
 
 
 def parts_token(run: Run) -> str:

@@ -66,6 +66,11 @@ def runs_of(pool: Pool) -> QuerySet[Run]:
     return Run.objects.filter(on_queues({pool.queue}))
 
 
+def in_line(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """Those of `runs` that wait for their turn; one that is paused does not."""
+    return runs.filter(state=RunState.WAITING, paused_at=None)
+
+
 def busy_devices(pool: Pool) -> int:
     """Devices that running runs hold, whether their worker is alive or not."""
     return runs_of(pool).filter(state=RunState.RUNNING).aggregate(held=Sum("devices"))["held"] or 0
@@ -89,7 +94,7 @@ def busy_by_pool(pools: Iterable[Pool]) -> dict[int, int]:
 def waiting() -> dict[tuple[str, bool], tuple[int, datetime]]:
     """By queue and whether they are idle runs: how many runs wait, and since when the one that waits longest."""
     counted = (
-        Run.objects.filter(state=RunState.WAITING)
+        in_line(Run.objects.all())
         .order_by()
         .values("idle", queue=Coalesce("pool__queue", Value(DEFAULT_QUEUE)))
         .annotate(count=Count("pk"), since=Min("created_at"))
@@ -99,7 +104,7 @@ def waiting() -> dict[tuple[str, bool], tuple[int, datetime]]:
 
 def _waiters(runs: QuerySet[Run], most: int | None = None) -> list[Waiter]:
     """The waiting ones of `runs`; of each workspace and priority the first `most` (more cannot start)."""
-    waiting = runs.filter(state=RunState.WAITING).order_by()
+    waiting = in_line(runs).order_by()
     if most is not None:
         line = Window(
             RowNumber(),
@@ -155,10 +160,10 @@ def take_next(served: Collection[str] | None) -> Run | None:
     locked = list(pools)
     heads = [waiter for pool in locked for waiter in startable(pool, lock=True)[:1]]
     if head := min(heads, key=lambda item: (*rank(item), item.created_at, item.pk), default=None):
-        return Run.objects.select_for_update(of=("self",)).filter(pk=head.pk, state=RunState.WAITING).first()
+        return in_line(Run.objects.select_for_update(of=("self",))).filter(pk=head.pk).first()
     if (served is None or DEFAULT_QUEUE in served) and all(pool.queue != DEFAULT_QUEUE for pool in locked):
         unpooled = Run.objects.filter(pool=None)
-        free = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(state=RunState.WAITING)
+        free = in_line(Run.objects.select_for_update(skip_locked=True, of=("self",)))
         order = _turns(_waiters(unpooled, UNPOOLED_TRIED), _held(unpooled), lock=True)
         found = (free.filter(pk=waiter.pk).first() for waiter in islice(order, UNPOOLED_TRIED))
         return next((run for run in found if run is not None), None)
@@ -209,7 +214,7 @@ def make_room(pool_id: int) -> list[Run]:
 
 def make_room_everywhere() -> None:
     """`make_room` for every pool on which a normal run waits."""
-    waiting = Run.objects.filter(state=RunState.WAITING, idle=False)
+    waiting = in_line(Run.objects.filter(idle=False))
     wanted = set(waiting.order_by().values_list("pool", flat=True).distinct())
     if None in wanted:
         wanted |= set(Pool.objects.filter(queue=DEFAULT_QUEUE).values_list("pk", flat=True))

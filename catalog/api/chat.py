@@ -1,8 +1,8 @@
 """OpenAI's `chat.completions`, streamed or whole: any base model, published version or checkpoint of the workspace.
 
 Where an operator has registered a server for a model, it gets the body as it came, and its answer is passed on: it may
-know tools, several choices and more. Here, models on transformers answer one choice of plain text; what they cannot do
-is refused rather than ignored. A connection that is closed ends the generation.
+know tools and more. Here, models on transformers answer plain text, several choices one after the other; what they
+cannot do is refused rather than ignored. A connection that is closed ends the generation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 
 from catalog import serving_client, serving_forwarding
 from catalog.serving_client import Unanswered
-from catalog.serving_request import LIMITS, MOST_SEED, MOST_STOPS, MOST_TURNS
+from catalog.serving_request import LIMITS, MOST_CHOICES, MOST_SEED, MOST_STOPS, MOST_TURNS
 from catalog.serving_targets import Target, find
 from console.api.errors import Refused, invalid, not_found
 from console.api.json_bodies import convert
@@ -84,18 +84,18 @@ def create(caller: Caller, request: HttpRequest) -> Chunk | StreamingHttpRespons
     raw = _raw(request.body)
     body = convert(raw, ChatBody)
     target = _target(caller, body.model)
-    _check_numbers(body)
     try:
         if (endpoint := target.endpoint()) is not None:
             if not body.stream:
                 return serving_forwarding.complete(endpoint, raw)
             return _streamed(serving_forwarding.stream(endpoint, raw))
+        _check_numbers(body)
         task = task_of(body, target)
-        answer = serving_client.answer(target, task)
+        answers = _choices(target, task, body.n or 1)
         if not body.stream:
-            return _whole(answer, target)
+            return _whole(answers, target)
         wants_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return _streamed(_chunks(answer, target, wants_usage))
+        return _streamed(_chunks(answers, target, wants_usage))
     except Unanswered as refused:
         raise _refused(refused) from refused
 
@@ -137,8 +137,8 @@ def task_of(body: ChatBody, target: Target) -> Task:
     for name in ("logprobs", "logit_bias", "tools", "functions"):
         if getattr(body, name):
             raise _unsupported(f"Models that run here know no {name}.", name)
-    if body.n not in (None, 1):
-        raise _unsupported("Models that run here write one choice; n must be 1.", "n")
+    if not 1 <= (body.n or 1) <= MOST_CHOICES:
+        raise invalid(f"n must lie between 1 and {MOST_CHOICES}.", "n")
     if not isinstance(body.response_format, UnsetType) and body.response_format not in (
         None,
         {"type": "text"},
@@ -205,13 +205,21 @@ def _refused(refused: Unanswered) -> Refused:
 # --- Answers -------------------------------------------------------------------------------------------------
 
 
-def _usage(done: Said) -> dict[str, int]:
-    total = done.prompt_tokens + done.completion_tokens
-    return {
-        "prompt_tokens": done.prompt_tokens,
-        "completion_tokens": done.completion_tokens,
-        "total_tokens": total,
-    }
+def _choices(target: Target, task: Task, count: int) -> Iterator[Generator[Said | None]]:
+    """As many answers, each begun when the one before has been read. With a seed each has one of its own."""
+    for number in range(count):
+        seed = task.sampling.seed
+        if seed is not None:
+            seed += -number if seed > 0 else number  # within 64 bits
+        sampling = msgspec.structs.replace(task.sampling, seed=seed)
+        yield serving_client.answer(target, msgspec.structs.replace(task, sampling=sampling))
+
+
+def _usage(ends: list[Said]) -> dict[str, int]:
+    """Of all choices together; they share the prompt."""
+    prompt = ends[0].prompt_tokens if ends else 0
+    completion = sum(end.completion_tokens for end in ends)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _head(target: Target, kind: str) -> Chunk:
@@ -223,42 +231,52 @@ def _head(target: Target, kind: str) -> Chunk:
     }
 
 
-def _whole(answer: Iterable[Said | None], target: Target) -> Chunk:
+def _whole(answers: Iterable[Iterable[Said | None]], target: Target) -> Chunk:
     """Raises Unanswered."""
-    texts, done = [], Said("done")
-    for said in answer:
-        if said is not None and said.type == "delta":
-            texts.append(said.text)
-        elif said is not None and said.type == "done":
-            done = said
-    message = {"role": "assistant", "content": "".join(texts), "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": done.finish_reason}
-    return _head(target, "chat.completion") | {"choices": [choice], "usage": _usage(done)}
+    choices, ends = [], list[Said]()
+    for index, answer in enumerate(answers):
+        texts, end = [], Said("done")
+        for said in answer:
+            if said is not None and said.type == "delta":
+                texts.append(said.text)
+            elif said is not None and said.type == "done":
+                end = said
+        message = {"role": "assistant", "content": "".join(texts), "refusal": None}
+        choices.append(
+            {"index": index, "message": message, "logprobs": None, "finish_reason": end.finish_reason}
+        )
+        ends.append(end)
+    return _head(target, "chat.completion") | {"choices": choices, "usage": _usage(ends)}
 
 
-def _chunks(answer: Generator[Said | None], target: Target, wants_usage: bool) -> Generator[Chunk | None]:
-    """As OpenAI streams it: the role, texts, the reason of the end, and the usage if it is wanted."""
+def _chunks(
+    answers: Iterable[Generator[Said | None]], target: Target, wants_usage: bool
+) -> Generator[Chunk | None]:
+    """As OpenAI streams it: of each choice the role, texts and the reason of its end, and the usage if it is wanted."""
     head = _head(target, "chat.completion.chunk") | ({"usage": None} if wants_usage else {})
 
-    def chunk(delta: dict[str, str], reason: str | None = None) -> Chunk:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> Chunk:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
         return head | {"choices": [choice]}
 
-    began = False
-    with closing(answer):
-        for said in answer:
-            if said is None:
-                yield None
-                continue
-            if not began:
-                began = True
-                yield chunk({"role": "assistant", "content": ""})
-            if said.type == "delta":
-                yield chunk({"content": said.text})
-            elif said.type == "done":
-                yield chunk({}, said.finish_reason)
-                if wants_usage:
-                    yield head | {"choices": [], "usage": _usage(said)}
+    ends = []
+    for index, answer in enumerate(answers):
+        began = False
+        with closing(answer):
+            for said in answer:
+                if said is None:
+                    yield None
+                    continue
+                if not began:
+                    began = True
+                    yield chunk(index, {"role": "assistant", "content": ""})
+                if said.type == "delta":
+                    yield chunk(index, {"content": said.text})
+                elif said.type == "done":
+                    yield chunk(index, {}, said.finish_reason)
+                    ends.append(said)
+    if wants_usage:
+        yield head | {"choices": [], "usage": _usage(ends)}
 
 
 def _streamed(chunks: Generator[Chunk | None]) -> StreamingHttpResponse:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from msgspec import Struct
 
@@ -27,6 +28,11 @@ _TYPES = {
     ModelType.IMAGE_UNDERSTANDING: "ImageUnderstanding",
 }
 _APPLICATIONS = {ModelType.TEXT_TO_IMAGE: "Text-to-Image", ModelType.IMAGE_UNDERSTANDING: "Image-to-Text"}
+
+
+class CreateSet(Struct, rename="camel"):
+    model_set_name: str
+    model_type: str
 
 
 class OneSet(Struct, rename="camel"):
@@ -72,6 +78,20 @@ def describe_set(model: Model) -> dict[str, Any]:
         "modelIds": [version.uid for version in versions],
         "modelNames": [version.label for version in versions],
     }
+
+
+def create_set(caller: Caller, body: CreateSet) -> str:
+    """A model without versions yet; CreateCustomModel and the pages of runs publish to it."""
+    kind = next((kind for kind, name in _TYPES.items() if name == body.model_type), None)
+    if kind is None:
+        raise invalid(f"modelType must be one of {', '.join(_TYPES.values())}.", "modelType")
+    model = Model(workspace=caller.workspace, name=body.model_set_name, model_type=kind)
+    try:
+        model.full_clean()
+    except ValidationError as error:
+        raise invalid(" ".join(error.messages), "modelSetName") from error
+    model.save()
+    return model.uid
 
 
 def describe_set_action(caller: Caller, body: OneSet) -> dict[str, Any]:
@@ -137,6 +157,7 @@ def delete_model(caller: Caller, body: OneModel) -> bool:
 
 
 ACTIONS = {
+    "CreateCustomModelSet": Action(create_set, CreateSet, Scope.WRITE, creates=True),
     "DescribeModelSet": Action(describe_set_action, OneSet),
     "DescribeCustomModelSets": Action(list_custom_sets, Page),
     "DescribeSystemModelSets": Action(list_system_sets, Page),

@@ -6,7 +6,8 @@ that the types, names and descriptions have to be there for every key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 from django.db.models import Prefetch
@@ -14,10 +15,7 @@ from django.db.models import Prefetch
 from catalog.hyperparameters import Hyperparameter
 from catalog.models import BaseModel, Offer, OfferedHyperparameter
 from catalog.values import Kind, Value
-from jobs.training.trainers import SFT, methods_of
-
-# The only mode that jobs of this API are made in; the console has others.
-TRAIN_MODE = SFT
+from jobs.training.trainers import mode_of, scale_of
 
 _TYPES = {
     Kind.INTEGER: "int",
@@ -45,7 +43,7 @@ def supported_models(*, idle: bool) -> list[dict[str, Any]]:
     """The answer, in the active language; `idle` says whether any pool offers idle training. Four queries."""
     hyperparameters = OfferedHyperparameter.objects.order_by("order", "pk").defer("loaded")
     offers = (
-        Offer.objects.filter(enabled=True, method__in=methods_of(TRAIN_MODE))
+        Offer.objects.filter(enabled=True)
         .order_by("order", "pk")
         .prefetch_related(Prefetch("hyperparameters", hyperparameters))
     )
@@ -56,22 +54,31 @@ def supported_models(*, idle: bool) -> list[dict[str, Any]]:
 
 def _model(model: BaseModel, idle: bool) -> dict[str, Any]:
     spelling = api_keys(model)
-    scales = [
+    # Sorted by the first of each mode, which are in the order of the catalogue.
+    modes = list(dict.fromkeys(mode_of(offer.method) for offer in model.offers.all()))
+    offers = sorted(model.offers.all(), key=lambda offer: modes.index(mode_of(offer.method)))
+    return {
+        "baseModel": model.family.name,
+        "model": model.name,
+        "modelType": model.family.model_type,
+        "supportTrainMode": [
+            {"trainMode": mode, "supportParameterScale": _scales(of_mode, spelling, idle)}
+            for mode, of_mode in groupby(offers, lambda offer: mode_of(offer.method))
+        ],
+    }
+
+
+def _scales(offers: Iterable[Offer], spelling: Mapping[str, str], idle: bool) -> list[dict[str, Any]]:
+    return [
         {
-            "parameterScale": offer.method,
+            "parameterScale": scale_of(offer.method),
             "supportIdleResource": idle,
             "supportHyperParameterConfig": [
                 _hyperparameter(offered, spelling) for offered in offer.hyperparameters.all()
             ],
         }
-        for offer in model.offers.all()
+        for offer in offers
     ]
-    return {
-        "baseModel": model.family.name,
-        "model": model.name,
-        "modelType": model.family.model_type,
-        "supportTrainMode": [{"trainMode": TRAIN_MODE, "supportParameterScale": scales}],
-    }
 
 
 def _hyperparameter(offered: OfferedHyperparameter, spelling: Mapping[str, str]) -> dict[str, Any]:

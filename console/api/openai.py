@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -92,7 +93,11 @@ def _carry_out(request: HttpRequest, endpoints: dict[str, Endpoint], path: dict[
             return endpoint.run(caller, request, **path)
     except Refused:
         raise
-    except (RequestDataTooBig, MultiPartParserError) as error:
+    except RequestDataTooBig as error:
+        limit = (settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) // 1024**2
+        message = f"The body is too large: at most {limit} MB, files left out."
+        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_too_large", message) from error
+    except MultiPartParserError as error:
         raise invalid(f"The body cannot be read: {error}.") from error
     except Exception as error:
         logger.exception("%s", request.get_full_path())

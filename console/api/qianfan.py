@@ -55,17 +55,14 @@ class Nothing(msgspec.Struct):
 def v2(actions: Mapping[str, Action]) -> View:
     """The view of a group of V2 actions; errors carry an HTTP status, for only by that the SDK sees them."""
 
-    def view(request: HttpRequest) -> HttpResponse:
+    def view(request: HttpRequest, **path: str) -> HttpResponse:
         name = request.GET.get("Action", "")
 
         def find() -> Action:
             if name not in actions:
-                known = ", ".join(sorted(actions))
-                raise Refused(
-                    HTTPStatus.BAD_REQUEST,
-                    "InvalidAction",
-                    f"There is no action {name!r} here, only: {known}.",
-                )
+                known = f", only: {', '.join(sorted(actions))}" if actions else ""
+                message = f"There is no action {name!r} here{known}."
+                raise Refused(HTTPStatus.BAD_REQUEST, "InvalidAction", message)
             return actions[name]
 
         request_id = str(uuid.uuid4())
@@ -83,6 +80,11 @@ def v2(actions: Mapping[str, Action]) -> View:
         return _answer({"requestId": request_id, "result": result})
 
     return _exempt(view)
+
+
+def unknown(caller: Caller, body: Nothing) -> None:
+    """A V1 call that is not offered."""
+    raise Refused(HTTPStatus.NOT_FOUND, "MethodNotAllowed", "This call is not offered here.")
 
 
 # What V1 calls the kinds of refusal; the rest is 336003, a wrong parameter.
@@ -105,7 +107,7 @@ _V1_CODES = {
 def v1(action: Action) -> View:
     """The view of one V1 call about models: errors come with status 200 and a number."""
 
-    def view(request: HttpRequest) -> HttpResponse:
+    def view(request: HttpRequest, **path: str) -> HttpResponse:
         log_id = uuid.uuid4().int >> 70
         try:
             result = _carry_out(request, lambda: action)
@@ -122,7 +124,7 @@ def v1(action: Action) -> View:
 def v1_data(action: Action) -> View:
     """The view of one V1 call about datasets, whose envelope has `status` and `success` besides."""
 
-    def view(request: HttpRequest) -> HttpResponse:
+    def view(request: HttpRequest, **path: str) -> HttpResponse:
         log_id = uuid.uuid4().int >> 70
         try:
             result = _carry_out(request, lambda: action)
@@ -141,8 +143,8 @@ def v1_data(action: Action) -> View:
 def _exempt(view: View) -> View:
     """The view without a CSRF token, which programs have none of, and with the caller's count in its headers."""
 
-    def counted(request: HttpRequest) -> HttpResponse:
-        response = view(request)
+    def counted(request: HttpRequest, **path: str) -> HttpResponse:
+        response = view(request, **path)
         add_headers(response, request)
         return response
 
@@ -214,10 +216,9 @@ def _answer(body: dict[str, Any], status: int = 200, refused: Refused | None = N
     response = HttpResponse(msgspec.json.encode(body), content_type="application/json", status=status)
     if refused is not None:
         response["X-Bce-Error-Code"] = refused.code
-        # Header values are one line of ASCII.
-        response["X-Bce-Error-Message"] = (
-            refused.message.encode("ascii", "replace").decode().replace("\n", " ")
-        )
+        # The SDK shows it before the body. Header values are one line of ASCII, which Chinese cannot be put into.
+        if refused.message.isascii():
+            response["X-Bce-Error-Message"] = refused.message.replace("\n", " ")
     return response
 
 

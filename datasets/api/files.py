@@ -14,6 +14,7 @@ from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
+from django.utils.translation import gettext as _
 
 from console.api.errors import conflict, invalid, not_found
 from console.api.keys import Caller
@@ -21,10 +22,9 @@ from console.api.openai import Endpoint, cut, listed
 from console.deletion import NotDeletable
 from console.downloads import as_file
 from console.models import Scope
-from datasets import deletion, publishing, uploads
-from datasets.imports import run_import
+from datasets import deletion, imports, publishing, uploads
 from datasets.models import Dataset, DatasetVersion, VersionState
-from datasets.problems import message
+from datasets.problems import error_count, grouped
 from datasets.rows import json_lines
 from datasets.storage import stream
 
@@ -73,11 +73,20 @@ def describe(version: DatasetVersion) -> dict[str, Any]:
 
 
 def _why(version: DatasetVersion) -> str:
-    """The first problem of an import that failed, and how many there are."""
-    first = version.problems[0] if version.problems else None
-    more = version.problem_count - 1
-    text = message(first) if first else ""
-    return f"{text} ({more} more)" if more > 0 else text
+    """The first error of an import that failed, where it stands, and how many there are."""
+    groups = grouped(version.problems, version.problem_kinds, 1)
+    if not groups:
+        return ""
+    text = str(groups[0].kind.title)
+    if groups[0].shown:
+        problem, text = groups[0].shown[0]
+        place = {"line": problem["line"], "field": problem["field"], "problem": text}
+        if problem["line"] and problem["field"]:
+            text = _("Line %(line)s, %(field)s: %(problem)s") % place
+        elif problem["line"]:
+            text = _("Line %(line)s: %(problem)s") % place
+    more = error_count(version.problem_kinds) - 1
+    return f"{text} ({_('%(count)d more') % {'count': more}})" if more > 0 else text
 
 
 def create(caller: Caller, request: HttpRequest) -> dict[str, Any]:
@@ -94,9 +103,12 @@ def create(caller: Caller, request: HttpRequest) -> dict[str, Any]:
     except ValidationError as error:
         raise invalid(" ".join(error.messages), "file") from error
     version = _new_version(caller, PurePath(file.name or "").stem)
-    uploads.import_files(version, [file])
-    if (file.size or 0) <= SMALL_BYTES:
-        run_import(version.pk)  # nothing happens where a worker was faster
+    with transaction.atomic():
+        uploads.import_files(version, [file])
+        # In one transaction, so that no worker is faster.
+        claimed = imports.claim(version.pk) if (file.size or 0) <= SMALL_BYTES else None
+    if claimed is not None:
+        imports.carry_on(claimed)
     version.refresh_from_db()
     return describe(version)
 

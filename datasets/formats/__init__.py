@@ -11,6 +11,7 @@ from datasets.formats.binary_preference import KtoLabels, KtoTurns
 from datasets.formats.image_caption import ImageCaption
 from datasets.formats.image_messages import ImageMessages
 from datasets.formats.messages import Messages
+from datasets.formats.openai_preference import OpenAiPreference
 from datasets.formats.preference import DpoObjects, DpoTurns
 from datasets.formats.prompt_response import PromptResponse
 from datasets.formats.ranked import SortedResponses
@@ -30,6 +31,7 @@ FORMATS: dict[str, Format] = {
         ImageMessages(),
         DpoTurns(),
         DpoObjects(),
+        OpenAiPreference(),
         KtoTurns(),
         KtoLabels(),
         SortedResponses(),

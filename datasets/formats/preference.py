@@ -31,7 +31,7 @@ class DpoTurns(base.Format):
             turns.unwrapped(base.required(last, key, field), base.join(field, key))
             for key in ("chosen", "rejected")
         )
-        return compared(question, chosen, rejected, field)
+        return compared(question, chosen, rejected, base.join(field, "rejected"))
 
     def record(self, row: base.Row) -> list[dict[str, Any]]:
         replies = {"chosen": row["chosen"], "rejected": row["rejected"]}
@@ -74,7 +74,7 @@ class DpoObjects(base.Format):
         else:
             key = base.key_of(record, base.QUESTION_KEYS)
             question = asked(base.required(record, key), key, base.optional_text(record, "system"))
-        return compared(question, replies["chosen"], replies["rejected"], "")
+        return compared(question, replies["chosen"], replies["rejected"], "rejected")
 
     def record(self, row: base.Row) -> dict[str, Any]:
         """The form that TRL calls conversational preferences with an explicit prompt."""
@@ -88,10 +88,11 @@ class DpoObjects(base.Format):
         }
 
 
-def compared(question: list[base.Message], chosen: str, rejected: str, field: str) -> base.Row:
-    """Returns the canonical row; raises RowError where both replies are the same, which teaches nothing."""
+def compared(question: list[base.Message], chosen: str, rejected: str, place: str) -> base.Row:
+    """Returns the canonical row; raises RowError, at the `place` of the rejected reply, where both replies are the
+    same, which teaches nothing."""
     if chosen == rejected:
-        raise base.RowError(base.join(field, "rejected"), "same_replies")
+        raise base.RowError(place, "same_replies")
     return {"messages": question, "chosen": chosen, "rejected": rejected}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from django.urls import reverse
 
 from catalog.api.lookups import base_model
-from catalog.api.supported_models import TRAIN_MODE, supported_models
-from console.api.errors import conflict, invalid
+from catalog.api.supported_models import supported_models
+from console.api.errors import conflict
 from console.api.keys import Caller
 from console.api.qianfan import Action, Nothing, page
 from console.deletion import NotDeletable
@@ -23,11 +23,10 @@ from jobs.models import Pool, RunState
 
 
 def create_job_action(caller: Caller, body: CreateJob) -> dict[str, str]:
-    if body.train_mode != TRAIN_MODE:
-        raise invalid(f"Only {TRAIN_MODE} is offered here.", "trainMode")
     model = base_model(body.model)
+    description = body.description or ""
     try:
-        job = create_job(caller.workspace, caller.user, body.name, model, body.description or "")
+        job = create_job(caller.workspace, caller.user, body.name, model, description, body.train_mode)
     except ConfigurationRefused as refused:
         raise refusal(refused.problems) from refused
     return {"jobId": job.uid}
@@ -46,8 +45,8 @@ def create_task(caller: Caller, body: CreateTask) -> dict[str, str]:
 def list_jobs(caller: Caller, body: ListJobs) -> dict[str, Any]:
     found = lookups.jobs(caller)
     mode = body.train_mode or body.train_model
-    if mode and mode != TRAIN_MODE:
-        found = found.none()
+    if mode:
+        found = lookups.in_mode(found, mode)
     if body.model:
         found = found.filter(model_name=body.model)  # type: ignore[misc]  # an annotation
     jobs, info = page(found, body)

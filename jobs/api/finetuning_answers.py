@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from catalog.api.supported_models import TRAIN_MODE
 from catalog.models import ModelType
+from jobs.api.lookups import mode_of_job
 from jobs.models import Job, Run, RunState
 from jobs.training.trainers import mode_of, scale_of
 
@@ -26,7 +26,7 @@ def describe_job(job: Job) -> dict[str, Any]:
         "name": job.name,
         "description": job.description,
         "model": job.model_name,  # type: ignore[attr-defined]
-        "trainMode": TRAIN_MODE,
+        "trainMode": mode_of_job(job),
         "createDate": moment(job.created_at),
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from django.utils.translation import gettext as _
 
 from catalog import queries
-from catalog.api.supported_models import TRAIN_MODE, api_keys, own_keys
+from catalog.api.supported_models import api_keys, own_keys
 from catalog.hyperparameters import clean, unknown_keys
 from catalog.models import BaseModel, Offer
 from console.api.errors import Refused, invalid, not_found
@@ -24,13 +24,14 @@ from jobs.data_rules import CORPUS_RATIO_DEFAULT
 from jobs.hyperparameter_fields import PREFIX
 from jobs.models import Job, Pool
 from jobs.resources import Resources, offered_counts
-from jobs.training.trainers import mode_of
+from jobs.training.trainers import mode_of, scale_of
 
 # The fields of jobs.configuration.problems as this API calls them.
 _FIELDS = {
     "name": "name",
     "description": "description",
     "type": "trainMode",
+    "mode": "trainMode",
     "base_model": "model",
     "method": "parameterScale",
     "sources": "datasetConfig.versions",
@@ -71,7 +72,7 @@ def configuration_of(caller: Caller, job: Job, body: CreateTask) -> Configuratio
     if base_model is None:
         raise invalid("This job has no base model yet: start its first run in the console.", "jobId")
     errors = Problems()
-    offer = _offer(base_model, body.parameter_scale, errors)
+    offer = _offer(base_model, lookups.mode_of_job(job), body.parameter_scale, errors)
     given = own_keys(body.hyper_parameter_config)
     offered = list(offer.hyperparameters.all()) if offer else []
     values, complaints = clean(offered, given)
@@ -100,14 +101,14 @@ def configuration_of(caller: Caller, job: Job, body: CreateTask) -> Configuratio
     return configuration
 
 
-def _offer(base_model: BaseModel, scale: str | None, errors: Problems) -> Offer | None:
-    """The offer of that scale; without one, the only offer there is."""
-    offers = [offer for offer in queries.offers(base_model) if mode_of(offer.method) == TRAIN_MODE]
+def _offer(base_model: BaseModel, mode: str, scale: str | None, errors: Problems) -> Offer | None:
+    """The offer of that mode and scale; without a scale, the only offer there is."""
+    offers = [offer for offer in queries.offers(base_model) if mode_of(offer.method) == mode]
     if scale is None and len(offers) == 1:
         return offers[0]
-    found = next((offer for offer in offers if offer.method == scale), None)
+    found = next((offer for offer in offers if scale_of(offer.method) == scale), None)
     if found is None:
-        scales = ", ".join(offer.method for offer in offers)
+        scales = ", ".join(scale_of(offer.method) for offer in offers)
         message = _("%(model)s offers these training methods: %(methods)s.")
         errors["method"] = [message % {"model": base_model.name, "methods": scales}]
     return found

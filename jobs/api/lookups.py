@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from django.db.models import F, OuterRef, QuerySet, Subquery, Value
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from catalog.models import BaseModel
 from console.api.errors import not_found
 from console.api.keys import Caller
 from jobs.models import Job, Run
+from jobs.training.trainers import SFT, methods_of, mode_of
 
 
 def jobs(caller: Caller) -> QuerySet[Job]:
-    """The jobs, each with the name of the base model of its last run (`model_name`), else of its own."""
-    last = Run.objects.filter(job=OuterRef("pk")).order_by("-version").values("base_model__name")[:1]
+    """The jobs, each with the name of the base model of its last run (`model_name`), else of its own, and that run's
+    method (`last_method`)."""
+    last = Run.objects.filter(job=OuterRef("pk")).order_by("-version")
     found = Job.objects.filter(workspace=caller.workspace).select_related("base_model__family", "workspace")
-    return found.annotate(model_name=Coalesce(Subquery(last), F("base_model__name"), Value("")))
+    return found.annotate(
+        model_name=Coalesce(Subquery(last.values("base_model__name")[:1]), F("base_model__name"), Value("")),
+        last_method=Subquery(last.values("method")[:1]),
+    )
+
+
+def in_mode(jobs: QuerySet[Job], mode: str) -> QuerySet[Job]:
+    """Those of `jobs` that are in a training mode, as `mode_of_job` says."""
+    without_runs = Q(last_method=None, mode__in=[mode, ""] if mode == SFT else [mode])
+    return jobs.filter(without_runs | Q(last_method__in=methods_of(mode)))
+
+
+def mode_of_job(job: Job) -> str:
+    """The mode of the last run of a job out of `jobs`, else the one that it was made in."""
+    method = job.last_method  # type: ignore[attr-defined]
+    return mode_of(method) if method else job.mode or SFT
 
 
 def runs(caller: Caller) -> QuerySet[Run]:

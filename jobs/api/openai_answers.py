@@ -11,9 +11,10 @@ from django.utils import timezone
 from catalog.api.openai_models import model_id
 from catalog.models import OfferedHyperparameter
 from datasets.api.files import file_id
-from jobs.api.openai_request import NAMES
+from jobs.api.openai_request import DPO_NAMES, MODES, NAMES
 from jobs.messages import failure_text, timeline_text, timeline_tone
 from jobs.models import Checkpoint, Publication, Run, RunState, TimelineEntry
+from jobs.training.trainers import DPO, mode_of
 
 _STATUS = {
     RunState.WAITING: "queued",
@@ -40,7 +41,10 @@ def describe_jobs(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 
 def _describe(run: Run, default_rate: float | None) -> dict[str, Any]:
-    hyperparameters = {name: _value(run, key) for key, name in NAMES.items()}
+    mode = mode_of(run.method)
+    method = next((name for name, ours in MODES.items() if ours == mode), mode.lower())
+    names = DPO_NAMES if mode == DPO else NAMES
+    hyperparameters = {name: _value(run, key) for key, name in names.items()}
     rate = _value(run, "learningRate")
     is_known = isinstance(rate, int | float) and default_rate
     hyperparameters["learning_rate_multiplier"] = rate / default_rate if is_known else "auto"
@@ -65,7 +69,7 @@ def _describe(run: Run, default_rate: float | None) -> dict[str, Any]:
         "seed": _value(run, "seed") if _value(run, "seed") != "auto" else 42,
         "integrations": [],
         "metadata": run.metadata,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "method": {"type": method, method: {"hyperparameters": hyperparameters}},
         "training_method": run.method,
         "user_provided_suffix": run.publish_name or None,
     }
@@ -73,6 +77,8 @@ def _describe(run: Run, default_rate: float | None) -> dict[str, Any]:
 
 def status(run: Run) -> str:
     """A run that is done is not succeeded before its model is there: clients go on to use that."""
+    if run.is_paused:
+        return "paused"
     if run.state == RunState.DONE and run.publication == Publication.PENDING:
         return "running"
     return _STATUS[RunState(run.state)]

@@ -1,4 +1,4 @@
-"""OpenAI's `fine_tuning.jobs`: create, list, retrieve, cancel, events, checkpoints."""
+"""OpenAI's `fine_tuning.jobs`: create, list, retrieve, cancel, pause, resume, events, checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from console.api.keys import Caller
 from console.api.openai import Endpoint, cut, listed, number_after
 from console.models import Scope
 from jobs import lifecycle
-from jobs.api.openai_answers import describe_checkpoint, describe_event, describe_jobs
+from jobs.api.openai_answers import describe_checkpoint, describe_event, describe_jobs, status
 from jobs.api.openai_request import CreateJob, configuration_of, refusal
 from jobs.configuration import ConfigurationRefused, submit
 from jobs.models import Run
@@ -70,7 +70,24 @@ def cancel(caller: Caller, request: HttpRequest, job: str) -> dict[str, Any]:
     if not lifecycle.request_stop(run, caller.user):
         run.refresh_from_db()
         if run.is_terminal:
-            raise conflict(f"This job is over already ({run.state}).", "fine_tuning_job_id")
+            raise conflict(f"This job is over already ({status(run)}).", "fine_tuning_job_id")
+    return describe_jobs([_run(caller, job)])[0]
+
+
+def pause(caller: Caller, request: HttpRequest, job: str) -> dict[str, Any]:
+    """Has the run save and rest; the status is "running" until it has saved. Asking twice is no error."""
+    run = _run(caller, job)
+    if not lifecycle.request_pause(run, caller.user):
+        run.refresh_from_db()
+        if run.paused_at is None:
+            raise conflict(f"This job cannot be paused any more ({status(run)}).", "fine_tuning_job_id")
+    return describe_jobs([_run(caller, job)])[0]
+
+
+def resume(caller: Caller, request: HttpRequest, job: str) -> dict[str, Any]:
+    run = _run(caller, job)
+    if not lifecycle.resume(run, caller.user):
+        raise conflict(f"This job is not paused ({status(run)}).", "fine_tuning_job_id")
     return describe_jobs([_run(caller, job)])[0]
 
 
@@ -89,5 +106,7 @@ def checkpoints(caller: Caller, request: HttpRequest, job: str) -> dict[str, Any
 JOBS = {"get": Endpoint(list_jobs), "post": Endpoint(create, Scope.WRITE)}
 ONE_JOB = {"get": Endpoint(retrieve)}
 CANCEL = {"post": Endpoint(cancel, Scope.WRITE)}
+PAUSE = {"post": Endpoint(pause, Scope.WRITE)}
+RESUME = {"post": Endpoint(resume, Scope.WRITE)}
 EVENTS = {"get": Endpoint(events)}
 CHECKPOINTS = {"get": Endpoint(checkpoints)}

@@ -2,7 +2,7 @@
 
 What OpenAI's API has no word for may be given beside it (the client's `extra_body`): `training_method` chooses among
 the methods of the base model (LoRA where it is offered, unless told otherwise), and `hyperparameters` also takes the
-console's own keys, such as learningRate.
+console's own keys, such as learningRate. The methods `supervised` and `dpo` are modes of training here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from catalog import queries
 from catalog.api.lookups import base_model
 from catalog.hyperparameters import clean, unknown_keys
-from catalog.models import Model, Offer
+from catalog.models import BaseModel, Model, Offer
 from console.api.errors import Refused, conflict, invalid
 from console.api.keys import Caller
 from console.models import Workspace, make_uid
@@ -29,9 +29,13 @@ from jobs.models import NAME_LENGTH, Job, Pool, Publication, Run
 from jobs.opening import free_name
 from jobs.resources import Resources, offered_counts
 from jobs.training.parameters import INT_MAX
+from jobs.training.trainers import DPO, LORA, SFT, method_of, mode_of, scale_of
 
 # OpenAI's names of hyperparameters, for ours.
 NAMES = {"epoch": "n_epochs", "batchSize": "batch_size", "learningRate": "learning_rate_multiplier"}
+DPO_NAMES = NAMES | {"dpoBeta": "beta"}
+# OpenAI's methods, as our modes of training.
+MODES = {"supervised": SFT, "dpo": DPO}
 _FIELDS = {
     "name": "suffix",
     "model_name": "suffix",
@@ -43,13 +47,19 @@ _FIELDS = {
 MOST_METADATA, METADATA_KEY, METADATA_VALUE = 16, 64, 512
 
 
-class Supervised(Struct):
+class Settings(Struct):
     hyperparameters: dict[str, Any] | None = None
 
 
 class Method(Struct):
     type: str
-    supervised: Supervised | None = None
+    supervised: Settings | None = None
+    dpo: Settings | None = None
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        settings: Settings | None = getattr(self, self.type)
+        return (settings.hyperparameters if settings else None) or {}
 
 
 class CreateJob(Struct):
@@ -74,19 +84,18 @@ def refusal(problems: Problems) -> Refused:
 def _field(name: str) -> str:
     if name.startswith(PREFIX):
         key = name.removeprefix(PREFIX)
-        return f"hyperparameters.{NAMES.get(key, key)}"
+        return f"hyperparameters.{DPO_NAMES.get(key, key)}"
     return "training_file" if name.startswith("rate-") else _FIELDS.get(name, name)
 
 
 def configuration_of(caller: Caller, body: CreateJob) -> Configuration:
     """The job and run that are asked for. Raises Refused for what names nothing here."""
-    if body.method and body.method.type != "supervised":
-        raise invalid("Only supervised fine-tuning is offered here.", "method.type")
+    if body.method and body.method.type not in MODES:
+        raise invalid(f"The methods that are offered here are {' and '.join(MODES)}.", "method.type")
     if body.integrations:
         raise invalid("Integrations are not offered here.", "integrations")
     model = base_model(body.model)
-    offers = queries.offers(model)
-    offer = _offer(offers, body.training_method)
+    offer = _offer(model, body)
     errors = Problems()
     values = _hyperparameters(body, offer, errors) if offer else {}
     name, model_name = _names(caller.workspace, body.suffix)
@@ -112,10 +121,20 @@ def configuration_of(caller: Caller, body: CreateJob) -> Configuration:
     return configuration
 
 
-def _offer(offers: list[Offer], method: str | None) -> Offer | None:
-    if method is not None:
-        return next((offer for offer in offers if offer.method == method), None)
-    return next((offer for offer in offers if offer.method == "LoRA"), offers[0])
+def _offer(model: BaseModel, body: CreateJob) -> Offer | None:
+    """The offer of the method that is asked for, LoRA if it is not said; None for a training_method that there is
+    not. Raises Refused where the model is not trained in that mode."""
+    offers = queries.offers(model)
+    if body.method is None and body.training_method is not None:
+        return next((offer for offer in offers if offer.method == body.training_method), None)
+    kind = body.method.type if body.method else "supervised"
+    offers = [offer for offer in offers if mode_of(offer.method) == MODES[kind]]
+    if not offers:
+        raise invalid(f"{model.name} is not offered with the method {kind}.", "method.type")
+    if body.training_method is not None:
+        wanted = (body.training_method, method_of(MODES[kind], body.training_method))
+        return next((offer for offer in offers if offer.method in wanted), None)
+    return next((offer for offer in offers if scale_of(offer.method) == LORA), offers[0])
 
 
 def _usable(version: DatasetVersion, param: str = "training_file") -> DatasetVersion:
@@ -137,9 +156,9 @@ def _usable(version: DatasetVersion, param: str = "training_file") -> DatasetVer
 def _hyperparameters(body: CreateJob, offer: Offer, errors: Problems) -> dict[str, Any]:
     """Cleaned values. A multiplier of the learning rate multiplies the offer's default."""
     given = dict(body.hyperparameters or {})
-    if body.method and body.method.supervised:
-        given |= body.method.supervised.hyperparameters or {}
-    ours = {name: key for key, name in NAMES.items()}
+    if body.method:
+        given |= body.method.hyperparameters
+    ours = {name: key for key, name in DPO_NAMES.items()}
     raw = {ours.get(name, name): value for name, value in given.items() if value not in ("auto", None)}
     offered = list(offer.hyperparameters.all())
     multiplier = given.get("learning_rate_multiplier")
@@ -153,7 +172,7 @@ def _hyperparameters(body: CreateJob, offer: Offer, errors: Problems) -> dict[st
     values, complaints = clean(offered, raw)
     for key in unknown_keys(offered, raw):
         complaints[key] = _("%(key)s is not a hyperparameter of this model and method.") % {
-            "key": NAMES.get(key, key)
+            "key": DPO_NAMES.get(key, key)
         }
     for key, message in complaints.items():
         errors.setdefault(PREFIX + key, [message])

@@ -48,6 +48,8 @@ class RunOut(BaseModel):
     method: str
     state: str = Field(description="Waiting, Running, Done, Failed or Stopped")
     is_stopping: bool
+    is_pausing: bool = Field(description="Saving, to wait until it is resumed")
+    is_paused: bool = Field(description="Waits until it is resumed")
     phase: str = Field(description="What it does now, for people")
     percent: int
     step: int
@@ -121,6 +123,8 @@ def run_out(run: Run, job: Job | None = None) -> RunOut:
         method=run.method,
         state=run.state,
         is_stopping=run.is_stopping,
+        is_pausing=run.is_pausing,
+        is_paused=run.is_paused,
         phase=str(phase_text(run)),
         percent=run.percent,
         step=run.step,

@@ -34,7 +34,18 @@ router = Router(tags=["Jobs"])
 RELATED = ("job", "base_model", "pool", "created_by", "model_version")
 # What a list reads of a run, which has sixty columns and large ones.
 LISTED = (
-    *("uid", "version", "method", "state", "stop_requested_at", "phase", "step", "total_steps", "epoch"),
+    *(
+        "uid",
+        "version",
+        "method",
+        "state",
+        "stop_requested_at",
+        "paused_at",
+        "phase",
+        "step",
+        "total_steps",
+        "epoch",
+    ),
     *("eta_seconds", "created_at", "started_at", "finished_at", "devices", "idle", "priority", "failure"),
     *("publication", "metadata", "job__uid", "job__name", "base_model__name", "pool__queue"),
     *("created_by__username", "model_version__uid"),

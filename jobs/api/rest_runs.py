@@ -141,7 +141,7 @@ def _run(request: ApiRequest, uid: str, *related: str) -> Run:
 def run(request: ApiRequest, uid: str) -> HttpResponse:
     found = _run(request, uid, "test_version__dataset", "corpus__version")
     cost = comparison(found)
-    waits = place(found) if found.state == RunState.WAITING else None
+    waits = place(found) if found.state == RunState.WAITING and not found.is_paused else None
     detail = RunDetail(
         **dict(run_out(found)),
         hyperparameters=found.hyperparameters,
@@ -193,6 +193,26 @@ def stop(request: ApiRequest, uid: str) -> HttpResponse:
         found.refresh_from_db()
         if found.is_terminal and found.stop_requested_at is None:
             raise conflict(_("%(run)s is over already.") % {"run": found})
+    return answer(request, run_out(_run(request, uid)))
+
+
+@router.post("/runs/{uid}/pause", auth=WRITE, response=CHANGING | {200: RunOut}, summary="Pause a run")
+def pause(request: ApiRequest, uid: str) -> HttpResponse:
+    """A waiting run keeps waiting, a training one saves first; neither goes on until it is resumed. Asking twice is
+    no error."""
+    found = _run(request, uid)
+    if not lifecycle.request_pause(found, request.auth.user):
+        found.refresh_from_db()
+        if found.paused_at is None:
+            raise conflict(_("The run is over, being stopped, or paused already."))
+    return answer(request, run_out(_run(request, uid)))
+
+
+@router.post("/runs/{uid}/resume", auth=WRITE, response=CHANGING | {200: RunOut}, summary="Resume a run")
+def resume(request: ApiRequest, uid: str) -> HttpResponse:
+    """Puts a paused run back into the queue; it goes on from where it was."""
+    if not lifecycle.resume(_run(request, uid), request.auth.user):
+        raise conflict(_("The run is not paused."))
     return answer(request, run_out(_run(request, uid)))
 
 

@@ -31,6 +31,9 @@ urlpatterns = [
         path(f"{V1}/modelrepo/{name}", qianfan.v1(action))
         for name, action in (registry.V1_ACTIONS | models.V1_ACTIONS).items()
     ),
+    # What is not offered, in the words of the SDK.
+    path("v2/<path:rest>", qianfan.v2({})),
+    path(f"{V1}/<path:rest>", qianfan.v1(qianfan.Action(qianfan.unknown, qianfan.Nothing))),
     # OpenAI
     path("v1/models", openai.view(**openai_models.MODELS)),
     path("v1/models/<path:model>", openai.view(**openai_models.ONE_MODEL)),
@@ -41,6 +44,8 @@ urlpatterns = [
     path(JOBS, openai.view(**openai_jobs.JOBS)),
     path(f"{JOBS}/<str:job>", openai.view(**openai_jobs.ONE_JOB)),
     path(f"{JOBS}/<str:job>/cancel", openai.view(**openai_jobs.CANCEL)),
+    path(f"{JOBS}/<str:job>/pause", openai.view(**openai_jobs.PAUSE)),
+    path(f"{JOBS}/<str:job>/resume", openai.view(**openai_jobs.RESUME)),
     path(f"{JOBS}/<str:job>/events", openai.view(**openai_jobs.EVENTS)),
     path(f"{JOBS}/<str:job>/checkpoints", openai.view(**openai_jobs.CHECKPOINTS)),
     path(

@@ -186,6 +186,30 @@ def stop_run(request: HtmxHttpRequest, uid: str) -> HttpResponseRedirect:
 
 @require_POST
 @login_required
+def pause_run(request: HtmxHttpRequest, uid: str) -> HttpResponseRedirect:
+    """Asks the run to save and to rest until it is resumed."""
+    run = get_writable(_runs(), request.user, WORKSPACE, uid=uid)
+    if lifecycle.request_pause(run, request.user):
+        messages.success(request, _("The run is being paused."))
+    else:
+        messages.info(request, _("The run is over, being stopped, or paused already."))
+    return redirect("jobs:run", uid=run.uid)
+
+
+@require_POST
+@login_required
+def resume_run(request: HtmxHttpRequest, uid: str) -> HttpResponseRedirect:
+    """Puts a paused run back into the queue."""
+    run = get_writable(_runs(), request.user, WORKSPACE, uid=uid)
+    if lifecycle.resume(run, request.user):
+        messages.success(request, _("The run goes on as soon as there is a place for it."))
+    else:
+        messages.info(request, _("The run is not paused."))
+    return redirect("jobs:run", uid=run.uid)
+
+
+@require_POST
+@login_required
 def change_priority(request: HtmxHttpRequest, uid: str) -> HttpResponse:
     """Lets a waiting run go sooner or later; high priority is for owners to give."""
     run = get_writable(_runs(), request.user, WORKSPACE, uid=uid)
@@ -231,7 +255,7 @@ def _live(run: Run) -> dict[str, Any]:
         "elapsed_seconds": ((run.finished_at or now) - run.started_at).total_seconds()
         if run.started_at
         else None,
-        "place": place(run) if run.state == RunState.WAITING else None,
+        "place": place(run) if run.state == RunState.WAITING and not run.is_paused else None,
         "waits_long": run.state == RunState.WAITING and waits_long(run.created_at),
         "cost": comparison(run),
         "is_settled": is_settled(run),

@@ -99,6 +99,16 @@ def test_the_first_chunk_has_the_role_and_the_last_the_usage(client, fake):
     assert {chunk.model for chunk in chunks} == {"Toy-8K"} and len({chunk.id for chunk in chunks}) == 1
 
 
+def test_several_choices_share_the_prompt(client, fake):
+    one, several = ask(client), ask(client, n=3)
+    assert [choice.index for choice in several.choices] == [0, 1, 2]
+    assert several.choices[2].message.content == one.choices[0].message.content
+    assert several.usage.prompt_tokens == one.usage.prompt_tokens
+    assert several.usage.completion_tokens == 3 * one.usage.completion_tokens
+    streamed = list(ask(client, n=2, stream=True))
+    assert {chunk.choices[0].index for chunk in streamed} == {0, 1}
+
+
 def test_refusals_of_the_model_have_their_status_when_streamed_too(client, fake):
     for stream in (False, True):
         with pytest.raises(openai.BadRequestError) as caught:
@@ -125,7 +135,7 @@ def test_a_stream_that_is_closed_ends_the_generation(client, fake, program):
         ({"temperature": 3}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"n": 2}, "n"),
+        ({"n": 9}, "n"),
         ({"logprobs": True}, "logprobs"),
         ({"tools": [{"type": "function", "function": {"name": "x"}}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
@@ -212,7 +222,7 @@ def elsewhere(base_model, settings):  # noqa: F811
 
 def test_a_registered_server_answers_with_everything_passed_on(client, elsewhere):
     tools = [{"type": "function", "function": {"name": "x"}}]
-    answer = ask(client, tools=tools, n=1)
+    answer = ask(client, tools=tools, n=1, extra_body={"top_k": -1})
     assert (answer.model, answer.choices[0].message.content, answer.usage.total_tokens) == (
         "Toy-8K",
         "Hello",

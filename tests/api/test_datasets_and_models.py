@@ -8,7 +8,9 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from qianfan.resources.console import consts
 from qianfan.resources.console.data import Data
+from qianfan.resources.console.finetune import FineTune
 from qianfan.resources.console.model import Model as ModelApi
+from qianfan.resources.console.utils import call_action
 
 from catalog.models import Model, ModelVersion
 from console import deletion
@@ -154,3 +156,30 @@ def test_models_are_listed_and_deleted(signed_in, workspace, base_model):  # noq
     assert not Model.objects.exists()
     deletion.remove_files(Deletion.objects.get(kind="model version").pk)
     assert not default_storage.exists(f"models/{version.uid}/a.safetensors")
+
+
+def test_a_model_is_made_before_its_first_version(signed_in, finished_run):
+    made = ModelApi.V2.create_custom_model_set("empty-bot", "Text2Text")["result"]
+    assert ModelApi.V2.describe_model_set(model_set_id=made)["result"]["modelIds"] == []
+    for name, kind in (("empty-bot", "Text2Text"), ("other", "TextRepresentation")):
+        with pytest.raises(qianfan.errors.RequestError):
+            ModelApi.V2.create_custom_model_set(name, kind)
+
+
+def test_calls_that_are_not_offered_are_refused_in_the_sdks_words(signed_in):
+    with pytest.raises(qianfan.errors.APIError) as caught:
+        FineTune.get_job(1, 2)
+    assert caught.value.error_code == 3
+    with pytest.raises(qianfan.errors.RequestError) as refused:
+        call_action("/v2/service", "CreateService", {})
+    assert refused.value.headers["X-Bce-Error-Code"] == "InvalidAction"
+
+
+def test_a_chinese_message_stands_in_the_body_and_not_in_a_header(signed_in, alice):
+    """Header values are ASCII: it would arrive as question marks."""
+    alice.language = "zh-hans"
+    alice.save()
+    with pytest.raises(qianfan.errors.RequestError) as refused:
+        ModelApi.V2.create_custom_model_set("_bad", "Text2Text")
+    assert "X-Bce-Error-Message" not in refused.value.headers
+    assert "字母" in str(refused.value)

@@ -9,7 +9,8 @@ import qianfan.errors
 import requests
 from qianfan.resources.console.finetune import FineTune
 
-from catalog.models import ModelFamily
+from catalog.models import ModelFamily, Offer
+from datasets.models import Dataset, RowType
 from jobs.models import Job, Run, RunState
 from tests.jobs.conftest import base_model, make_run, make_version  # noqa: F401  (fixtures)
 
@@ -83,6 +84,24 @@ def test_lists_come_in_pieces(signed_in, create):
     assert len(api.job_list(train_model="SFT", model="Toy-8K")["result"]["jobList"]) == 3
     tasks = api.task_list(rest["jobList"][0]["jobId"])["result"]["taskList"]
     assert [task["runStatus"] for task in tasks] == ["Waiting"]
+
+
+def test_jobs_in_the_modes_that_the_model_is_offered_in(signed_in, base_model, make_version):  # noqa: F811
+    assert refused(api.create_job, name="pairs", model="Toy-8K", train_mode="DPO") == 400
+    Offer.objects.create(base_model=base_model, method="DPO-LoRA")
+    job = api.create_job(name="pairs", model="Toy-8K", train_mode="DPO")["result"]["jobId"]
+    listed = {mode: len(api.job_list(train_model=mode)["result"]["jobList"]) for mode in ("SFT", "DPO")}
+    assert listed == {"SFT": 0, "DPO": 1}
+    pairs = make_version(name="pairs")
+    Dataset.objects.update(row_type=RowType.PREFERENCE)
+    task = api.create_task(job, "LoRA", {}, data(pairs))["result"]["taskId"]
+    assert Run.objects.get(uid=task).method == "DPO-LoRA"
+    described = api.task_detail(task)["result"]
+    assert (described["trainMode"], described["parameterScale"]) == ("DPO", "LoRA")
+    assert api.job_list(train_model="DPO")["result"]["jobList"][0]["trainMode"] == "DPO"
+    chats = make_version()
+    Dataset.objects.filter(name="chats").update(row_type=RowType.MESSAGES)
+    assert refused(api.create_task, job, "LoRA", {}, data(chats)) == 400
 
 
 def test_a_list_asks_the_same_number_of_queries_for_any_length(

@@ -8,9 +8,10 @@ import openai
 import pytest
 from django.utils import timezone
 
-from catalog.models import BaseModel, Model, ModelVersion
+from catalog.models import BaseModel, Model, ModelVersion, Offer, OfferedHyperparameter
 from catalog.models.registry import ModelVersionState
 from console.models import Deletion
+from datasets import imports
 from datasets.models import DatasetVersion, VersionState
 from jobs import lifecycle
 from jobs.models import Publication, Run, RunState
@@ -78,6 +79,28 @@ def test_a_broken_file_says_where(client, base_model):  # noqa: F811
     assert caught.value.param == "training_file"
 
 
+def test_a_file_that_fails_says_its_first_error_not_a_warning(client):
+    foreign = {
+        "messages": [
+            {"role": "user", "content": "你好吗朋友" * 9},
+            {"role": "assistant", "content": "good " * 20},
+        ]
+    }
+    lines = json.dumps(foreign).encode() + b"\n" + rows(3) + b'{"messages": [{"role": "user"}]}\n'
+    file = client.files.create(file=("bad.jsonl", lines), purpose="fine-tune")
+    assert file.status_details.startswith("Line 5, messages[0].content: ")
+
+
+def test_a_small_file_is_read_while_the_client_waits_whoever_else_would(client, monkeypatch):
+    """A worker that is woken by the upload would be faster; programs use the file at once."""
+    woken = []
+    monkeypatch.setattr(
+        "datasets.tasks.import_version.delay", lambda pk: woken.append(imports.run_import(pk))
+    )
+    assert client.files.create(file=("a.jsonl", rows(3)), purpose="fine-tune").status == "processed"
+    assert woken == [False]
+
+
 def test_files_that_are_not_accepted(client):
     with pytest.raises(openai.BadRequestError) as caught:
         client.files.create(file=("a.jsonl", rows(1)), purpose="assistants")
@@ -114,6 +137,45 @@ def test_a_job_from_creation_to_cancellation(client, upload, base_model, alice):
     assert events == ["Stopped", "Asked to stop", "Submitted"]
     with pytest.raises(openai.ConflictError):
         client.files.delete(training.id)
+
+
+PREFERENCES = b"".join(
+    json.dumps(
+        {
+            "input": {"messages": [{"role": "user", "content": f"question {number}"}]},
+            "preferred_output": [{"role": "assistant", "content": "yes"}],
+            "non_preferred_output": [{"role": "assistant", "content": "no"}],
+        }
+    ).encode()
+    + b"\n"
+    for number in range(100)
+)
+
+
+def test_a_job_learns_from_preferences(client, base_model):  # noqa: F811
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.fine_tuning.jobs.create(model="Toy-8K", training_file="file-x", method={"type": "dpo"})
+    assert caught.value.param == "method.type"
+    offer = Offer.objects.create(base_model=base_model, method="DPO-LoRA")
+    OfferedHyperparameter.objects.create(offer=offer, key="dpoBeta", default=0.1, minimum=0.01, maximum=1)
+    file = client.files.create(file=("pairs.jsonl", PREFERENCES), purpose="fine-tune")
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}
+    job = client.fine_tuning.jobs.create(model="Toy-8K", training_file=file.id, method=method)
+    run = Run.objects.get()
+    assert (run.method, run.hyperparameters) == ("DPO-LoRA", {"dpoBeta": 0.2})
+    assert (job.method.type, job.method.dpo.hyperparameters.beta) == ("dpo", 0.2)
+
+
+def test_a_job_is_paused_and_resumed(client, upload, base_model):  # noqa: F811
+    job = client.fine_tuning.jobs.create(model="Toy-8K", training_file=upload().id).id
+    with pytest.raises(openai.ConflictError):
+        client.fine_tuning.jobs.resume(job)
+    assert client.fine_tuning.jobs.pause(job).status == "paused"
+    assert client.fine_tuning.jobs.pause(job).status == "paused"
+    assert client.fine_tuning.jobs.resume(job).status == "queued"
+    client.fine_tuning.jobs.cancel(job)
+    with pytest.raises(openai.ConflictError):
+        client.fine_tuning.jobs.pause(job)
 
 
 def test_a_job_without_a_validation_file_trains_on_all_rows(client, upload, base_model):  # noqa: F811
@@ -290,3 +352,9 @@ def test_a_session_is_no_key(client_of, alice):
 def test_base_models_that_are_switched_off_are_not_listed(client, base_model):  # noqa: F811
     BaseModel.objects.update(enabled=False)
     assert not list(client.models.list())
+
+
+def test_a_body_that_is_too_large_is_told_so(client):
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.fine_tuning.jobs.create(model="x" * 7_000_000, training_file="file-x")
+    assert (caught.value.status_code, caught.value.code) == (413, "request_too_large")

@@ -208,6 +208,17 @@ def test_a_run_reports(call, make_run, settings):  # noqa: F811
     assert call("get", f"runs/{run.uid}/checkpoints").json() == {"items": []}
 
 
+def test_a_run_is_paused_and_resumed(call, make_run):  # noqa: F811
+    uid = make_run().uid
+    assert call("post", f"runs/{uid}/resume").status_code == 409
+    assert call("post", f"runs/{uid}/pause").json()["is_paused"]
+    assert call("post", f"runs/{uid}/pause").status_code == 200
+    assert call("get", f"runs/{uid}").json()["place"] is None
+    assert not call("post", f"runs/{uid}/resume").json()["is_paused"]
+    call("post", f"runs/{uid}/stop")
+    assert call("post", f"runs/{uid}/pause").status_code == 409
+
+
 def test_what_happens_to_a_run(call, make_run):  # noqa: F811
     run = make_run()
     assert call("put", f"runs/{run.uid}/priority", {"priority": "high"}).json()["priority"] == "high"

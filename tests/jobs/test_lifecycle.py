@@ -88,3 +88,29 @@ def test_a_failed_run_is_not_published(make_run):
     lifecycle.finish(run, RunState.FAILED, {"code": "disk_full", "params": {}, "message": "full"})
     assert run.publication == Publication.SKIPPED
     assert run.publication_note == {"code": "run_failed"}
+
+
+def test_a_paused_run_is_passed_over_until_it_is_resumed(make_run, alice):
+    paused, other = make_run(), make_run()
+    assert lifecycle.request_pause(paused, alice) and not lifecycle.request_pause(paused, alice)
+    assert lifecycle.needing_a_worker() == 1
+    assert lifecycle.claim_next(ME).pk == other.pk
+    assert lifecycle.claim_next(ME) is None
+    assert lifecycle.resume(paused, alice) and not lifecycle.resume(paused, alice)
+    assert lifecycle.claim_next(ME).pk == paused.pk
+
+
+def test_a_run_that_ends_while_it_is_being_paused_is_over(make_run, alice):
+    make_run()
+    run = lifecycle.claim_next(ME)
+    assert lifecycle.request_pause(run, alice)
+    lifecycle.finish(run, RunState.DONE)
+    assert run.paused_at is None and not lifecycle.resume(run, alice)
+
+
+def test_a_paused_run_stops_at_once(make_run, alice):
+    run = make_run()
+    lifecycle.request_pause(run, alice)
+    assert lifecycle.request_stop(run, alice)
+    run.refresh_from_db()
+    assert (run.state, run.paused_at) == (RunState.STOPPED, None)

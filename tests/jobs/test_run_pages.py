@@ -77,6 +77,18 @@ def test_stopping_twice_is_told_and_changes_nothing(client_of, alice, running):
     assert running.timeline.filter(kind="stop_requested").count() == 1
 
 
+def test_pausing_and_resuming(client_of, alice, bob, charlie, running):
+    assert client_of(bob).post(url("pause", running)).status_code == 403
+    assert client_of(charlie).post(url("resume", running)).status_code == 404
+    answer = client_of(alice).post(url("pause", running), follow=True)
+    assert "Saving a checkpoint and pausing" in answer.text
+    assert url("pause", running) not in answer.text
+    assert "Resume" in answer.text and url("stop", running) in answer.text
+    type(running).objects.filter(pk=running.pk).update(state=RunState.WAITING)
+    assert "It rests until somebody resumes it." in client_of(alice).get(url("run", running)).text
+    assert url("pause", running) in client_of(alice).post(url("resume", running), follow=True).text
+
+
 def test_only_members_who_write_may_stop(client_of, alice, bob, charlie, running):
     assert client_of(bob).post(url("stop", running)).status_code == 403
     assert client_of(charlie).post(url("stop", running)).status_code == 404

@@ -69,6 +69,17 @@ def test_a_run_that_had_stopped_to_make_room_goes_on(taken_over, no_trainer):
     assert run.failure["message"] == "AssertionError: a trainer was started"
 
 
+def test_a_run_that_was_to_pause_rests_with_its_progress(taken_over, no_trainer, alice):
+    run = taken_over({"type": "stopped", "step": 3, "checkpoint": 3}, step=3)
+    lifecycle.request_pause(run, alice)
+    run.refresh_from_db()
+    follow.carry_out(run)
+    run.refresh_from_db()
+    assert (run.state, run.is_paused, run.failure) == (RunState.WAITING, True, None)
+    assert [entry.kind for entry in run.timeline.all()] == ["pause_requested", "paused"]
+    assert lifecycle.claim_next(lifecycle.follower_name()) is None
+
+
 def test_the_last_event_is_found_in_a_long_file_and_half_a_line_is_none(tmp_path):
     path = tmp_path / FILE_NAME
     path.write_text('{"type":"progress"}\n' * 10_000 + '{"type":"done"}\n{"type":"pro')
