@@ -192,8 +192,9 @@ def test_the_page_takes_few_queries_whatever_a_run_has(
         RunSource.objects.create(run=running, version=make_version(1, name=f"data {step}"))
     client = client_of(alice)
     # session, user, run, newest metrics, token (timeline, checkpoints), what is seen, offered hyperparameters,
-    # memberships, checkpoints, timeline, sources; the configuration as JSON (sources with and without their datasets)
-    with django_assert_num_queries(14):
+    # memberships, checkpoints, timeline, sources; the configuration as JSON (sources with and without their datasets);
+    # notifications that were not read
+    with django_assert_num_queries(15):
         client.get(url("run", running))
 
 
