@@ -190,6 +190,7 @@ _TONES = {
     "paused": "is-warn",
     "paused_waiting": "is-warn",
     "restarted": "is-warn",
+    "began_anew": "is-warn",
     "stop_requested": "is-warn",
     "stopped": "is-warn",
     "publish_skipped": "is-warn",
