@@ -180,7 +180,7 @@ def test_the_page_takes_few_queries_whatever_a_run_has(
     client = client_of(alice)
     # session, user, run, newest metrics, token (timeline, checkpoints), offered hyperparameters, memberships,
     # checkpoints, timeline, sources; the configuration as JSON (sources with and without their datasets)
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         client.get(url("run", running))
 
 
