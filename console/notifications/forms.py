@@ -87,6 +87,14 @@ class WebhookForm(forms.ModelForm):
     def was_enabled(self) -> bool:
         return bool(self.initial.get("enabled", True))
 
+    def clean_name(self) -> str:
+        """Said at the field; what is left to the constraint is two that are saved at the same moment."""
+        name: str = self.cleaned_data["name"]
+        others = Webhook.objects.filter(workspace=self.instance.workspace, name=name)
+        if others.exclude(pk=self.instance.pk).exists():
+            raise ValidationError(_("This workspace already has a webhook of that name."))
+        return name
+
     def clean_url(self) -> str:
         url: str = self.cleaned_data["url"].strip()
         try:

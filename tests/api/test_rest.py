@@ -297,7 +297,7 @@ def test_a_webhook_by_program(call, bob, charlie, settings):
     assert made["secret"].startswith("whsec_") and made["enabled"]
     path = f"webhooks/{made['uid']}"
     assert "secret" not in call("get", path).json()
-    assert set(fields(call("post", "webhooks", body | {"url": "http://10.0.0.1/"}))) == {"url"}
+    assert set(fields(call("post", "webhooks", body | {"url": "http://10.0.0.1/"}))) == {"url", "name"}
     assert set(fields(call("put", path, body | {"kinds": ["run.painted"]}))) == {"kinds"}
     assert call("put", path, body | {"enabled": False}).json()["enabled"] is False
     assert call("post", f"{path}/secret").json()["secret"] != made["secret"]

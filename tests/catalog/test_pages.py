@@ -36,7 +36,7 @@ def test_can_be_narrowed_to_a_type(client_of, alice, catalogue):
 def test_takes_the_same_queries_however_many_models(client_of, alice, catalogue, django_assert_num_queries):
     client = client_of(alice)
     # session, user, families, base models, offers, memberships
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         client.get(LIST)
 
 

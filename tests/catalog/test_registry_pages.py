@@ -163,7 +163,7 @@ def test_the_list_takes_the_same_queries_for_many_models(
         ModelVersion.objects.create(model=model, number=1, base_model=base_model, method="LoRA")
     client = client_of(alice)
     # session, user, memberships, number of models, models, their newest versions with base models
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         client.get(LIST)
 
 

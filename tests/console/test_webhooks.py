@@ -263,7 +263,7 @@ def test_the_secret_is_shown_once_and_kept_encrypted(owner, server):
         ({"url": "nonsense"}, "url"),
         ({"kinds": []}, "kinds"),
         ({"kinds": ["run.painted"]}, "kinds"),
-        ({"name": "ops"}, "__all__"),
+        ({"name": "ops"}, "name"),
     ],
 )
 def test_mistakes_stand_at_their_field_and_nothing_typed_is_lost(owner, hook, server, typed, field):

@@ -144,7 +144,7 @@ def test_the_list_takes_the_same_queries_for_one_job_as_for_many(
     for number in range(PAGE_SIZE + 1):
         make_job(f"job {number}", RunState.DONE, RunState.RUNNING)
     # session, user, memberships; jobs with creators, newest runs with base models, numbers of runs; policy, drafts
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         client.get(LIST)
 
 
@@ -175,7 +175,7 @@ def test_job_page_takes_the_same_queries_for_many_runs(
         run = make_run(RunState.DONE)
     client = client_of(alice)
     # session, user, job, number of runs, runs, memberships
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         client.get(reverse("jobs:detail", args=[run.job.uid]))
 
 
