@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from django.core.cache import cache
 from django.db import connection
 from django.db.models import OuterRef, Subquery
 
@@ -17,6 +18,8 @@ from jobs.models import Metric, Run
 # Of each series at most so many points leave the server: twice the width of a chart in pixels.
 MAX_POINTS = 1000
 STEPS_PER_PAGE = 100
+# For how long a thinned series is kept in the memory of a web process (20 KB each).
+KEPT_SECONDS = 600
 
 # JSON has none of them.
 NOT_FINITE = (math.nan, math.inf, -math.inf)
@@ -146,7 +149,7 @@ def curves(run: Run, keys: Sequence[str] = (), after: int = 0) -> Curves:
         for key in metric_keys(run):
             if keys and key not in keys:
                 continue
-            points[key], newest = series_of(run, key)
+            points[key], newest = _thinned(run, key)
             cursor = max(cursor, newest)
     else:
         for pk, key, step, value in few:
@@ -159,6 +162,17 @@ def curves(run: Run, keys: Sequence[str] = (), after: int = 0) -> Curves:
         if points.get(key)
     ]
     return {"series": series, "cursor": cursor, "active": run.is_active}
+
+
+def _thinned(run: Run, key: str) -> tuple[list[Point], int]:
+    """`series_of` a long series: every point of it is read, so whoever opens the page meanwhile gets the same."""
+    # New points come together with the offset of the events that brought them (jobs/progress.py).
+    name = f"curve-{run.pk}-{run.events_offset}-{key}"
+    found: tuple[list[Point], int] | None = cache.get(name)
+    if found is None:
+        found = series_of(run, key)
+        cache.set(name, found, KEPT_SECONDS)
+    return found
 
 
 def series_of(run: Run, key: str, limit: int = MAX_POINTS) -> tuple[list[Point], int]:

@@ -119,9 +119,10 @@ def _filtered(jobs: QuerySet[Job], query: JobQuery) -> QuerySet[Job]:
 
 def families_in_use(workspace: Workspace) -> QuerySet[ModelFamily]:
     """The model families that runs of the workspace have trained; what the list can be filtered by."""
-    # One run a base model is looked for, in the order of an index; else PostgreSQL would read all runs.
+    # One run a base model is looked for, in the order of an index that holds all that is asked for (runs_of_a_model);
+    # with a further column PostgreSQL would read another one from its beginning.
     used = Run.objects.filter(job__workspace=workspace, base_model=OuterRef("pk")).order_by("job_id")
-    trained = BaseModel.objects.alias(used=Subquery(used.values("pk")[:1])).filter(used__isnull=False)
+    trained = BaseModel.objects.alias(used=Subquery(used.values("job_id")[:1])).filter(used__isnull=False)
     return ModelFamily.objects.filter(pk__in=trained.order_by().values("family"))
 
 

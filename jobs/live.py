@@ -75,9 +75,16 @@ def waits_long(since: Any) -> bool:
 
 def place_of(run_id: int) -> Place:
     """Where a waiting run stands, looked up at most every PLACE_SECONDS; its sentences are in the reader's language."""
-    key = f"place-{run_id}-{translation.get_language()}"
-    found: Place | None = cache.get(key)
-    if found is None:
-        found = place(Run.objects.select_related("job", "pool").get(pk=run_id))
-        cache.set(key, found, PLACE_SECONDS)
+    found: Place | None = cache.get(_place_key(run_id))
+    return found or place_now(Run.objects.select_related("job", "pool").get(pk=run_id))
+
+
+def place_now(run: Run) -> Place:
+    """Where it stands at this moment, also for those who ask `place_of` next."""
+    found = place(run)
+    cache.set(_place_key(run.pk), found, PLACE_SECONDS)
     return found
+
+
+def _place_key(run_id: int) -> str:
+    return f"place-{run_id}-{translation.get_language()}"

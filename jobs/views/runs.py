@@ -30,7 +30,7 @@ from jobs import lifecycle, portable, priorities, publishing, retention
 from jobs.curves import curves, metric_table
 from jobs.estimate import comparison
 from jobs.launch import run_directory
-from jobs.live import CLOCK_SECONDS, seen_of, waits_long
+from jobs.live import CLOCK_SECONDS, place_now, seen_of, waits_long
 from jobs.messages import failure_detail
 from jobs.models import Priority, Publication, Run, RunState
 from jobs.presentation import (
@@ -41,7 +41,6 @@ from jobs.presentation import (
     setting_groups,
     state_token,
 )
-from jobs.queueing import place
 from jobs.run_mix import data_rows
 from jobs.views.common import number_of
 
@@ -255,7 +254,7 @@ def _live(run: Run) -> dict[str, Any]:
         "elapsed_seconds": ((run.finished_at or now) - run.started_at).total_seconds()
         if run.started_at
         else None,
-        "place": place(run) if run.state == RunState.WAITING and not run.is_paused else None,
+        "place": place_now(run) if run.state == RunState.WAITING and not run.is_paused else None,
         "waits_long": run.state == RunState.WAITING and waits_long(run.created_at),
         "cost": comparison(run),
         "is_settled": is_settled(run),
