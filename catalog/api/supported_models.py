@@ -14,10 +14,12 @@ from django.db.models import Prefetch
 from catalog.hyperparameters import Hyperparameter
 from catalog.models import BaseModel, Offer, OfferedHyperparameter
 from catalog.values import Kind, Value
-from jobs.training.trainers import SFT, methods_of
+from jobs.training.trainers import FULL, LORA, SFT, methods_of
 
 # The only mode that jobs of this API are made in; the console has others.
 TRAIN_MODE = SFT
+# The SDK knows these two, and for one more scale it would give up the whole answer. Jobs may still name others.
+TRAIN_METHODS = methods_of(TRAIN_MODE, (FULL, LORA))
 
 _TYPES = {
     Kind.INTEGER: "int",
@@ -45,7 +47,7 @@ def supported_models(*, idle: bool) -> list[dict[str, Any]]:
     """The answer, in the active language; `idle` says whether any pool offers idle training. Four queries."""
     hyperparameters = OfferedHyperparameter.objects.order_by("order", "pk").defer("loaded")
     offers = (
-        Offer.objects.filter(enabled=True, method__in=methods_of(TRAIN_MODE))
+        Offer.objects.filter(enabled=True, method__in=TRAIN_METHODS)
         .order_by("order", "pk")
         .prefetch_related(Prefetch("hyperparameters", hyperparameters))
     )
