@@ -14,7 +14,7 @@ import msgspec
 
 from catalog.hyperparameters import HYPERPARAMETERS
 from catalog.methods import METHODS
-from jobs.training.trainers import SFT, method_of
+from jobs.training.trainers import SFT, method_of, mode_of
 
 DIRECTORY = Path(__file__).parent / "data"
 
@@ -64,12 +64,14 @@ class Profile(Layer, kw_only=True, forbid_unknown_fields=True):
 
 class Version(Layer, kw_only=True, forbid_unknown_fields=True):
     """One base model in its family's file. `methods` are the keys of the methods that it is offered with, and `modes`
-    what it learns from; the seed's tables are those of SFT.
+    what it learns from; the seed's tables are those of SFT. `further_methods`, in one of these modes, are offered
+    beside them.
     """
 
     name: str
     profile: str
     methods: list[str]
+    further_methods: list[str] = []
     modes: tuple[str, ...] = (SFT,)
     architecture: str
     runs_on: str
@@ -145,7 +147,10 @@ def offer_rows(version: Version, profiles: dict[str, Profile]) -> list[OfferRow]
 
 def methods_of(version: Version) -> list[str]:
     """The methods of a version, mode by mode."""
-    return [method_of(mode, scale) for mode in version.modes for scale in version.methods]
+    methods = [method_of(mode, scale) for mode in version.modes for scale in version.methods]
+    return sorted(
+        [*methods, *version.further_methods], key=lambda method: version.modes.index(mode_of(method))
+    )
 
 
 def _read(path: Path, shape: Any) -> Any:
@@ -183,15 +188,31 @@ def _check_names(version: Version, layer: Layer) -> None:
 
 
 def _keys(layers: list[Layer], method: str) -> list[str]:
-    keys = next((layer.keys[method] for layer in reversed(layers) if method in layer.keys), [])
+    keys = next(
+        (
+            layer.keys[name]
+            for name in _said_under(method)
+            for layer in reversed(layers)
+            if name in layer.keys
+        ),
+        [],
+    )
     dropped = {key for layer in layers for key in layer.without}
     return [key for key in keys if key not in dropped]
+
+
+def _said_under(method: str) -> list[str]:
+    """The methods under whose names something is said that holds for this one, its own first."""
+    return [name for name in (method, METHODS[method].like) if name]
 
 
 def _row(version: Version, method: str, key: str, layers: list[Layer]) -> HyperparameterRow:
     figure = Figure()
     for layer in layers:
-        for figures in (layer.figures, layer.figures_for.get(method, {})):
+        for figures in (
+            layer.figures,
+            *(layer.figures_for.get(name, {}) for name in reversed(_said_under(method))),
+        ):
             if key in figures:
                 figure = _over(figures[key], figure, layer.source)
     if figure.default is None or (figure.range is None and figure.choices is None):

@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.functional import lazy
 
 from catalog.texts import localized
-from jobs.training.trainers import DPO, KTO, REWARD, SFT, method_of, mode_of, scale_of
+from jobs.training.trainers import DPO, KTO, LORA, QLORA, REWARD, SFT, method_of, mode_of, scale_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,8 @@ class Method:
     """A way to train. An offer may replace the help text, as the seed words it differently in places.
 
     `incremental_base` says whether its results may be the base of an incremental run (seed, section 训练配置:
-    only models from full fine-tuning may, after SFT, DPO or KTO).
+    only models from full fine-tuning may, after SFT, DPO or KTO). `like` is the method whose hyperparameters it has
+    where a data file says nothing of its own.
     """
 
     key: str
@@ -94,6 +95,7 @@ class Method:
     help_zh: str
     help_en: str
     incremental_base: bool = False
+    like: str = ""
 
     @property
     def label(self) -> str:
@@ -129,6 +131,15 @@ METHODS = {
             "Keeps the pre-trained parameters fixed, adds a low-rank decomposition beside the original "
             "weight matrices of the self-attention blocks, and trains only the low-rank part.",
         ),
+        Method(
+            QLORA,
+            "QLoRA",
+            "QLoRA",
+            "将固定的基础模型以4比特(NF4)保存,只更新低秩部分的参数。占用的显存约为LoRA的三分之一,训练略慢。",
+            "LoRA beside a base model that is kept in 4 bits (NF4): about a third of LoRA's memory, and somewhat "
+            "slower.",
+            like=LORA,
+        ),
     )
 }
 METHODS |= {
@@ -138,6 +149,7 @@ METHODS |= {
         label_zh=f"{mode.name_zh} · {scale.label_zh}",
         label_en=f"{mode.name_en} · {scale.label_en}",
         incremental_base=scale.incremental_base and mode.answers,
+        like=method_of(mode.key, scale.like) if scale.like else "",
     )
     for mode in MODES.values()
     if mode.key != SFT

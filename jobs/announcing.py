@@ -23,13 +23,14 @@ from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.models import Worker
+from jobs.training.trainers import REQUIRED
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5
 # A worker that is silent for so long is shown as lost, and forgotten after a day.
 LOST_AFTER = timedelta(seconds=30)
 FORGOTTEN_AFTER = timedelta(days=1)
-PACKAGES = ("torch", "transformers", "peft", "trl", "diffusers")
+PACKAGES = ("torch", "transformers", "peft", "trl", "diffusers", *REQUIRED.values())
 
 
 def announce(name: str, queues: Collection[str], slots: int) -> Worker:

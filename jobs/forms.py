@@ -36,6 +36,7 @@ from jobs.hyperparameter_fields import (
 )
 from jobs.incremental import MIX_DEFAULT
 from jobs.incremental_fields import IncrementalFields
+from jobs.loads import missing_package
 from jobs.model_choice import ModelChoice, choose, is_named, named_method
 from jobs.models import DESCRIPTION_LENGTH, NAME_LENGTH, Job, Run
 from jobs.reading import active_run, latest_run, typed_from
@@ -165,6 +166,11 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
         """Whether the hyperparameters that were on the screen belong to another model or method."""
         shown_for = self.typed.get("offer", "")
         return bool(shown_for and self.choice.offer and shown_for != str(self.choice.offer.pk))
+
+    @cached_property
+    def missing_package(self) -> str:
+        """What the chosen method needs and no training machine has."""
+        return missing_package(self.choice.offer.method) if self.choice.offer else ""
 
     @property
     def locking_run(self) -> Run | None:

@@ -11,6 +11,7 @@ from console.models import Workspace
 from jobs import queueing
 from jobs.announcing import LOST_AFTER
 from jobs.models import Pool, Run, RunState, Worker
+from jobs.training.trainers import REQUIRED, scale_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,18 @@ def workers(visible: Sequence[Workspace]) -> list[WorkerLoad]:
         is_lost = worker.heartbeat_at < lost_since
         found.append(WorkerLoad(worker, is_lost, own, len(followed) - len(own)))
     return sorted(found, key=lambda item: item.is_lost)
+
+
+def missing_package(method: str) -> str:
+    """The package that a method needs and that no training machine in touch has; empty where one has it, none is
+    needed, or no machine is in touch that could have said so.
+    """
+    package = REQUIRED.get(scale_of(method), "")
+    if not package:
+        return ""
+    in_touch = Worker.objects.filter(heartbeat_at__gte=timezone.now() - LOST_AFTER, versions__has_key="torch")
+    found = in_touch.values_list("versions", flat=True)
+    return package if found and not any(package in versions for versions in found) else ""
 
 
 def pools(announced: Sequence[WorkerLoad]) -> list[PoolLoad]:

@@ -77,6 +77,13 @@ FAILURES: Texts = {
     "no_adapter_layers": _(
         "The base model has no layers of the chosen names for LoRA. Choose other target modules or another method."
     ),
+    "library_missing": _(
+        "The training machine lacks the package %(package)s, which QLoRA needs. Ask an operator to install "
+        "requirements-qlora.txt there, or choose LoRA."
+    ),
+    "not_in_four_bits": _(
+        "%(model)s is a mixture of experts, which QLoRA cannot keep in 4 bits. Choose LoRA."
+    ),
     "loss_not_finite": _(
         "The loss became infinite or undefined at step %(step)s. Lower the learning rate or check the data."
     ),

@@ -15,6 +15,7 @@ import fcntl
 import functools
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import selectors
@@ -148,7 +149,8 @@ def serve() -> None:
     listener = socket.socket(fileno=int(sys.argv.pop()))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a library that prints does not answer for us
-    for name in LIBRARIES:
+    # peft loads the last one for every adapter, where it is installed: a second of a core.
+    for name in (*LIBRARIES, *(["bitsandbytes"] if importlib.util.find_spec("bitsandbytes") else [])):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # the trainers' collections need not look at the libraries' objects: 0.4 s each

@@ -13,9 +13,13 @@ from typing import Any
 from django.db.models import Prefetch
 
 from catalog.hyperparameters import Hyperparameter
+from catalog.methods import METHODS
 from catalog.models import BaseModel, Offer, OfferedHyperparameter
 from catalog.values import Kind, Value
-from jobs.training.trainers import mode_of, scale_of
+from jobs.training.trainers import FULL, LORA, mode_of, scale_of
+
+# The SDK knows two scales, and for one more it would give up the whole answer. Jobs may still name others.
+KNOWN_METHODS = [key for key in METHODS if scale_of(key) in (FULL, LORA)]
 
 _TYPES = {
     Kind.INTEGER: "int",
@@ -43,7 +47,7 @@ def supported_models(*, idle: bool) -> list[dict[str, Any]]:
     """The answer, in the active language; `idle` says whether any pool offers idle training. Four queries."""
     hyperparameters = OfferedHyperparameter.objects.order_by("order", "pk").defer("loaded")
     offers = (
-        Offer.objects.filter(enabled=True)
+        Offer.objects.filter(enabled=True, method__in=KNOWN_METHODS)
         .order_by("order", "pk")
         .prefetch_related(Prefetch("hyperparameters", hyperparameters))
     )

@@ -17,6 +17,7 @@ sys.path[:] = [entry for entry in sys.path if str(Path(entry or ".").resolve()) 
 import errno  # noqa: E402
 import gc  # noqa: E402
 import importlib  # noqa: E402
+import logging  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
 import traceback  # noqa: E402
@@ -214,6 +215,7 @@ def _train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 def _quieten() -> None:
     """Without the libraries' notes to each other and their progress bars."""
     warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on kernels that it would fetch from a hub
     import transformers
 
     transformers.logging.set_verbosity_error()

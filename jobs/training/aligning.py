@@ -18,7 +18,7 @@ from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
-from jobs.training.lora import lora_config
+from jobs.training.lora import keep_whole, lora_config
 from jobs.training.outputs import save
 from jobs.training.preferences import Example, Examples, PreparedExamples, Question, prepare
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
@@ -26,7 +26,7 @@ from jobs.training.resolve import Resolved, batch_rule, count_steps, limit_lengt
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
-from jobs.training.trainers import FULL, scale_of
+from jobs.training.trainers import FULL, QLORA, scale_of
 from jobs.training.weights import (
     LoadedBefore,
     check_weights,
@@ -96,7 +96,8 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     room.require(1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
     stand = where_training_stands(spec.base, resume, is_full=not has_adapter)
-    model = load_model(stand, dtype, kind.model)
+    in_four_bits = scale_of(spec.method) == QLORA
+    model = load_model(stand, dtype, kind.model, device=device, in_four_bits=in_four_bits)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
         torch.set_num_threads(1)
@@ -189,6 +190,7 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
         **beside,
     )
     trainer.remove_callback(PrinterCallback)
+    keep_whole(trainer.model)
 
     # Train
     total_steps, steps_per_epoch = count_steps(values, len(dataset))

@@ -12,10 +12,15 @@ from typing import Any
 from jobs.training.events import FILE_NAME as EVENTS
 from jobs.training.events import read_events
 from jobs.training.spec import FILE_NAME as SPEC
-from jobs.training.trainers import FULL, LORA, SFT, mode_of, scale_of
+from jobs.training.trainers import FULL, LORA, QLORA, SFT, mode_of, scale_of
 
 CARD, README = "model_card.json", "README.md"
 MERGED = "merged"  # the folder of the full weights beside an adapter
+IN_FOUR_BITS = (
+    "While the adapter was trained, the linear layers of the base model were kept in 4 bits (NF4, scales quantised "
+    "themselves). It works beside the base model in 4 bits as well as in its own precision; merged weights are in "
+    "the base model's own."
+)
 ADAPTERS = ("adapter_config.json", "pytorch_lora_weights.safetensors")
 
 
@@ -99,12 +104,14 @@ def render(card: dict[str, Any], files: set[str]) -> str:
         "Metrics": _table(card["metrics"]),
         "Libraries": _table(card["versions"]),
     }
+    if scale_of(card["method"] or "") == QLORA:
+        sections["Training"] += f"\n\n{IN_FOUR_BITS}"
     body = "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)
     return "\n".join(head) + f"\n\n# {title}\n\n{body}\n"
 
 
 def _tags(method: str) -> list[str]:
-    scale = {LORA: ["lora"], FULL: ["full-fine-tuning"]}.get(scale_of(method), [])
+    scale = {LORA: ["lora"], QLORA: ["lora", "qlora"], FULL: ["full-fine-tuning"]}.get(scale_of(method), [])
     return scale if mode_of(method) == SFT else [mode_of(method).lower(), *scale]
 
 

@@ -34,6 +34,13 @@ def lora_config(model: Any, values: Resolved, events: EventWriter) -> LoraConfig
     )
 
 
+def keep_whole(model: Any) -> None:
+    """What is trained in float32. TRL makes the adapters of a base in 4 bits bfloat16, which swallows small updates."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
 def _targets(model: Any, values: Resolved) -> tuple[list[str], list[str]]:
     """(module names, parameter names). The second is for mixtures of experts, and empty otherwise.
 

@@ -59,7 +59,7 @@ def report_start(
 ) -> None:
     together = f"{'FSDP2' if is_sharded else 'DDP'} × {world_size()}" if world_size() > 1 else ""
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    total = sum(parameter.numel() for parameter in model.parameters())
+    total = sum(map(_count, model.parameters()))
     first = next(model.parameters())
     events.write(
         "start",
@@ -70,7 +70,7 @@ def report_start(
         steps_per_epoch=steps_per_epoch,
         epochs=values["epoch"],
         device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        dtype=str(first.dtype).removeprefix("torch."),
+        dtype=str(first.dtype).removeprefix("torch.") + (" · NF4" if is_in_four_bits(model) else ""),
         distribution=together,
         parameters={"total": total, "trainable": trainable},
         resolved=values.as_event(),
@@ -83,6 +83,16 @@ def report_start(
     print(f"  {total_steps} steps, {steps_per_epoch} an epoch", flush=True)
     if resume:
         print(f"  resumed from {resume.name}", flush=True)
+
+
+def is_in_four_bits(model: Any) -> bool:
+    return getattr(model, "is_loaded_in_4bit", False)
+
+
+def _count(parameter: torch.Tensor) -> int:
+    """Numbers in a parameter; one that is kept in 4 bits has two of them in each byte."""
+    state = getattr(parameter, "quant_state", None)
+    return state.shape.numel() if state else parameter.numel()
 
 
 def report_checkpoints(events: EventWriter, run_dir: Path, values: dict[str, float]) -> None:

@@ -21,7 +21,7 @@ from jobs.training.checkpoints import (
 from jobs.training.data import prepare
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
-from jobs.training.lora import lora_config
+from jobs.training.lora import keep_whole, lora_config
 from jobs.training.outputs import save
 from jobs.training.ranks import rank, world_size
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
@@ -40,7 +40,7 @@ from jobs.training.sft import TextTrainer, packs_cleanly
 from jobs.training.sharding import sharding_arguments
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
-from jobs.training.trainers import FULL, scale_of
+from jobs.training.trainers import FULL, QLORA, scale_of
 from jobs.training.weights import check_weights, load_model, load_tokenizer, where_training_stands
 
 
@@ -69,7 +69,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     room = Room(Path(spec.base.path), spec.method, values, device)
     room.require(1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
-    model = load_model(where_training_stands(spec.base, resume, is_full=not has_adapter), dtype)
+    stand = where_training_stands(spec.base, resume, is_full=not has_adapter)
+    model = load_model(stand, dtype, device=device, in_four_bits=scale_of(spec.method) == QLORA)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
         torch.set_num_threads(1)
@@ -181,6 +182,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
+    keep_whole(trainer.model)
 
     # Train
     total_steps, steps_per_epoch = count_steps(values, len(dataset))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 SFT, DPO, KTO, REWARD = "SFT", "DPO", "KTO", "RM"
 FULL, LORA, QLORA = "FullFineTuning", "LoRA", "QLoRA"
 SCALES = (FULL, LORA, QLORA)
+REQUIRED = {QLORA: "bitsandbytes"}  # the package beside requirements-train.txt that a scale needs
 
 
 @dataclass(frozen=True)

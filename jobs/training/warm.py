@@ -7,11 +7,14 @@ worker is gone, or needs it no more), it ends at once.
 
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import sys
 import time
 from pathlib import Path
+
+from jobs.training.trainers import REQUIRED
 
 MODULES = ("jobs.training.text", "jobs.training.vision", "transformers.models.llama.modeling_llama")
 
@@ -21,6 +24,9 @@ def wait_for_run() -> Path | None:
     began = time.monotonic()
     for name in MODULES:
         importlib.import_module(name)
+    for name in REQUIRED.values():  # peft loads it for every adapter, where it is installed
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
     # What is there now stays for good: a collection need not look at it (0.2 s for the libraries' objects).
     gc.collect()
     gc.freeze()

@@ -1,6 +1,9 @@
 """A local directory of safetensors -> model and tokenizer. Nothing is fetched and nothing is unpickled."""
 
+import importlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,12 @@ import msgspec
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 
 from jobs.training import baichuan  # noqa: F401  # registers its class
 from jobs.training.bloom import let_rows_be_packed
@@ -16,6 +24,7 @@ from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.events import TrainingFailure
 from jobs.training.original import kind_of
 from jobs.training.spec import Base
+from jobs.training.trainers import QLORA, REQUIRED
 
 INDEX = "model.safetensors.index.json"
 HEAD = "score.weight"  # of a model that gives a number
@@ -112,12 +121,20 @@ class LoadedBefore:
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
 
-def load_model(base: Base, dtype: torch.dtype, kind: Any = AutoModelForCausalLM) -> Any:
+def load_model(
+    base: Base,
+    dtype: torch.dtype,
+    kind: Any = AutoModelForCausalLM,
+    *,
+    device: str = "",
+    in_four_bits: bool = False,
+) -> Any:
     """The model in `dtype`; `kind` is one of transformers' auto classes. That of sequences gives one number, and its
-    head is new where the weights are those of a language model. Raises TrainingFailure naming the tensor that is
-    wrong.
+    head is new where the weights are those of a language model. `in_four_bits` its layers are kept so, on `device`.
+    Raises TrainingFailure naming the tensor that is wrong.
     """
     path = Path(base.path)
+    further = four_bits(dtype, device) if in_four_bits else {}
     gives_number = kind is AutoModelForSequenceClassification
     try:
         model, info = kind.from_pretrained(
@@ -128,6 +145,7 @@ def load_model(base: Base, dtype: torch.dtype, kind: Any = AutoModelForCausalLM)
             trust_remote_code=base.trust_remote_code,
             output_loading_info=True,
             **({"num_labels": 1} if gives_number else {}),
+            **further,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError):
@@ -137,12 +155,61 @@ def load_model(base: Base, dtype: torch.dtype, kind: Any = AutoModelForCausalLM)
         raise broken(path, f"the tensor {lost[0]} is missing ({len(lost)} in all)")
     if other := sorted(info["mismatched_keys"]):
         raise broken(path, f"the tensor {other[0][0]} has another shape than config.json says")
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+    tensors = model.named_parameters() if not in_four_bits else _tensors(path)
+    for name, tensor in tensors:
+        if not torch.isfinite(tensor).all():
             raise broken(path, f"the tensor {name} holds NaN or infinity")
+    if in_four_bits and any(
+        ".experts." in name and tensor.dim() > 2 for name, tensor in model.named_parameters()
+    ):
+        raise TrainingFailure(
+            "not_in_four_bits",
+            f"{type(model).__name__} is a mixture of experts, which QLoRA cannot keep in 4 bits; choose LoRA.",
+            model=type(model).__name__,
+        )
+    for module in model.modules():
+        if in_four_bits and hasattr(module, "support_avx512bf16_for_cpu"):
+            # On such CPUs it would lay out its weights anew for each evaluation, and round them on the way back.
+            module.support_avx512bf16_for_cpu = False
     let_rows_be_packed(model)
     model.config.use_cache = False
     return model
+
+
+def four_bits(dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """The arguments with which transformers keeps linear layers in 4 bits and computes in `dtype`: QLoRA's NF4, with
+    scales that are quantised themselves. Raises TrainingFailure (library_missing).
+    """
+    package = REQUIRED[QLORA]
+    try:
+        importlib.import_module(package)
+    except (
+        ImportError,
+        OSError,
+        RuntimeError,
+    ) as error:  # the last two: its compiled part does not fit the machine
+        raise TrainingFailure(
+            "library_missing",
+            f"QLoRA needs the package {package}, which cannot be used here ({_first_line(error).rstrip('.')}); "
+            "install requirements-qlora.txt on the training machine, or choose LoRA.",
+            package=package,
+        ) from error
+    quantisation = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    place = int(os.environ.get("LOCAL_RANK", "0")) if device == "cuda" else "cpu"
+    return {"quantization_config": quantisation, "device_map": {"": place}}
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and numbers of every tensor in a directory's files; one that is kept in 4 bits no longer shows a NaN."""
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  # it is no dict
+                yield name, opened.get_tensor(name)
 
 
 def _first_line(error: Exception) -> str:

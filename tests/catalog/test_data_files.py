@@ -20,8 +20,8 @@ ROWS = [(version, offer) for version in VERSIONS for offer in data_files.offer_r
 # its texts in order.
 SEED = json.loads((Path(__file__).parent / "seed_rows.json").read_text(encoding="utf-8"))
 
-# What the seed lists; the other modes are rows of their own behind them.
-SEED_ROWS = [(version, offer) for version, offer in ROWS if METHODS[offer.method].mode.key == "SFT"]
+# What the seed lists; other modes and further methods are rows of their own beside them.
+SEED_ROWS = [(version, offer) for version, offer in ROWS if offer.method in version.methods]
 
 each_row = pytest.mark.parametrize(
     ("version", "offer"), ROWS, ids=[f"{version.name}-{offer.method}" for version, offer in ROWS]
@@ -148,7 +148,7 @@ def test_the_last_layer_has_the_last_word():
     ("changes", "named"),
     [
         ({"figures": {"epochs": Figure(default=1)}}, "epochs"),
-        ({"keys": {"QLoRA": ["epoch"]}}, "QLoRA"),
+        ({"keys": {"DoRA": ["epoch"]}}, "DoRA"),
         ({"keys": {"LoRA": ["epoch", "seed"]}}, "seed"),
         ({"profile": "missing"}, "missing"),
     ],

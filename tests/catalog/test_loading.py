@@ -9,7 +9,7 @@ from catalog import data_files
 from catalog.data_files import Figure
 from catalog.loading import load, load_data_files
 from catalog.models import BaseModel, ModelFamily, Offer, OfferedHyperparameter, WeightsKind
-from jobs.training.trainers import SFT, methods_of
+from jobs.training.trainers import FULL, LORA, SFT, methods_of
 
 pytestmark = pytest.mark.django_db
 
@@ -25,8 +25,8 @@ def hyperparameter(version: str, method: str, key: str) -> OfferedHyperparameter
 def test_the_first_load_makes_every_row(catalogue):
     assert ModelFamily.objects.count() == 16
     assert BaseModel.objects.count() == 30
-    assert Offer.objects.filter(method__in=methods_of(SFT)).count() == 50
-    assert Offer.objects.count() == 86, "and preferences and rewards for the Llama rows"
+    assert Offer.objects.filter(method__in=methods_of(SFT, (FULL, LORA))).count() == 50
+    assert Offer.objects.count() == 100, "and preferences, rewards and QLoRA for the Llama rows"
     epoch = hyperparameter("ERNIE-Lite-8K-0308", "LoRA", "epoch")
     assert (epoch.default, epoch.minimum, epoch.maximum, epoch.source) == (3, 1, 50, "D 2025-09")
 
@@ -125,4 +125,4 @@ def test_figures_that_the_trainer_refuses_change_nothing(monkeypatch, db):
 def test_the_command_says_what_it_did(db):
     out = StringIO()
     call_command("load_catalog", stdout=out)
-    assert "1325 rows created" in out.getvalue()
+    assert "1536 rows created" in out.getvalue()

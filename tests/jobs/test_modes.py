@@ -14,7 +14,7 @@ from datasets.models import DatasetVersion, RowType
 from jobs import launch
 from jobs.incremental import obstacle
 from jobs.mix import mixes_base
-from jobs.models import Checkpoint, Run, RunSource, RunState
+from jobs.models import Checkpoint, Run, RunSource, RunState, Worker
 from tests.rows import store_rows
 
 PANEL = reverse("jobs:panel")
@@ -59,6 +59,19 @@ def test_another_mode_keeps_the_scale(ask, modes):
     choice = ask(base_model=modes.name, mode="DPO", method="LoRA").context["form"].choice
     assert choice.offer.method == "DPO-LoRA"
     assert [offer.method for offer in choice.methods] == ["DPO-FullFineTuning", "DPO-LoRA"]
+
+
+@pytest.mark.parametrize(
+    ("method", "has", "is_said"), [("QLoRA", False, True), ("QLoRA", True, False), ("LoRA", False, False)]
+)
+def test_the_wizard_says_when_no_machine_has_what_a_method_needs(ask, base_model, method, has, is_said):
+    Offer.objects.get_or_create(base_model=base_model, method=method)
+    versions = {"torch": "2.13.0"} | ({"bitsandbytes": "0.50.2"} if has else {})
+    now = timezone.now()
+    Worker.objects.create(
+        name="w", process="w", host="h", versions=versions, started_at=now, heartbeat_at=now
+    )
+    assert ("requirements-qlora.txt" in ask(base_model=base_model.name, method=method).text) is is_said
 
 
 def test_the_list_of_data_follows_the_mode_and_names_what_does_not_fit(ask, modes, pairs, make_version):

@@ -37,6 +37,22 @@ def test_adapters_on_a_gpu_keep_a_half_precision_base(weights):
     assert found.weights == 2000 + 4 * found.trained and found.optimiser == 8 * found.trained
 
 
+def test_qlora_keeps_the_layers_in_4_bits_and_the_embeddings_whole(tmp_path):
+    config = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "vocab_size": 100}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tensors = {
+        "model.embed_tokens.weight": (100, 64),
+        "layers.0.q_proj.weight": (64, 64),
+        "norm.weight": (64,),
+    }
+    save_file(
+        {name: np.zeros(shape, "float16") for name, shape in tensors.items()}, tmp_path / "a.safetensors"
+    )
+    plain, found = (estimate(tmp_path, method, 1, 5, device="cuda", rank=4) for method in ("LoRA", "QLoRA"))
+    assert plain.weights - found.weights == 64 * 64 * 2 - 64 * 64 * (0.5 + 1 / 64)
+    assert (found.trained, found.activations) == (plain.trained, plain.activations)
+
+
 def test_what_grows_with_batch_and_length_is_the_activations(weights):
     small, large = (estimate(weights, "FullFineTuning", batch, 64) for batch in (1, 4))
     assert (small.fixed, 4 * small.activations) == (large.fixed, large.activations)
