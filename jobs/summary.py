@@ -105,9 +105,10 @@ def summarize(form: RunForm) -> Summary:
     training, testing = (None, None) if nonsense else training_rows(configuration, parts)
     chosen = sum(source.version.row_count for source in configuration.sources)
     left_out = max(0, chosen - (form.rules.most_rows or chosen))
+    places = {name: place for place, name in enumerate(form.fields)}  # in the order of the page
     missing = [
         Missing(name, str(form.fields[name].label) if name in form.fields else "", message)
-        for name, messages in found.items()
+        for name, messages in sorted(found.items(), key=lambda item: places.get(item[0], len(places)))
         for message in messages
     ]
     cost = None if nonsense else estimate(configuration, parts)

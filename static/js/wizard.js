@@ -5,6 +5,7 @@
  * is left, and a session that ended costs nothing: the form is sent when somebody has signed in again in another tab.
  * Form: Ctrl+Enter starts; a changed hyperparameter gets a mark and a button that resets it; the fold stays as it was
  * left through swaps; a second click does not start a second run; a form that came back shows its errors first.
+ * Swaps: what is focused stays where it is on the screen.
  * Sources: Enter in their search searches at once instead of starting the run ([data-no-submit]). */
 "use strict";
 (() => {
@@ -148,5 +149,19 @@
 
   markAll();
   document.body.addEventListener("htmx:afterSettle", markAll);
+
+  // A swap may make what stands above longer: what is worked on is held where it was on the screen.
+  let held = null;
+  document.body.addEventListener("htmx:beforeSwap", () => {
+    const { activeElement } = document;
+    const { top } = activeElement.getBoundingClientRect();
+    held = form.contains(activeElement) && activeElement.id && top >= 0 && top < innerHeight ? { id: activeElement.id, top } : null;
+  });
+  for (const kind of ["htmx:afterSwap", "htmx:afterSettle"]) {
+    document.body.addEventListener(kind, () => {
+      const element = held && document.getElementById(held.id);
+      if (element) scrollBy(0, element.getBoundingClientRect().top - held.top);
+    });
+  }
   document.querySelector(".form-errors")?.focus();
 })();
