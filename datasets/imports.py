@@ -157,9 +157,10 @@ def claim(version_id: int) -> DatasetVersion | None:
     # Compare and swap: of two workers that read the same attempt one changes the row.
     claimed = _claimable().filter(pk=version_id, import_attempt=version.import_attempt)
     losses = version.import_losses + 1 if version.import_heartbeat_at else 0
-    if not claimed.update(
-        import_attempt=F("import_attempt") + 1, import_losses=losses, import_heartbeat_at=Now(), progress=0
-    ):
+    # What another worker has saved takes a while to be taken over; meanwhile it counts.
+    progress = version.progress if version.import_saved else 0
+    taken = {"import_attempt": F("import_attempt") + 1, "import_losses": losses, "progress": progress}
+    if not claimed.update(import_heartbeat_at=Now(), **taken):
         return None
     version.import_attempt += 1
     version.import_losses = losses

@@ -153,7 +153,8 @@ def _copy(old: Path, new: Path, size: int) -> None:
 
 
 def _read_rows(path: Path, earlier: Earlier) -> None:
-    with pq.ParquetFile(path) as parquet:
+    # Otherwise all row groups are read ahead, which are as much as the file.
+    with pq.ParquetFile(path, pre_buffer=False) as parquet:
         names = ["line", "turns", "characters", "digest"]
         for batch in parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
             joined = b"\n".join(batch.column(0).to_pylist()) + b"\n"

@@ -98,7 +98,10 @@ class Transfer {
         if (request.responseURL && !request.responseURL.endsWith(address)) { reject(new SignedOut()); return; }
         try { resolve(verdict(request.status, request.responseText)); } catch (error) { reject(error); }
       };
-      request.onerror = request.ontimeout = () => reject(new Lost());
+      // A file that was changed or moved since it was chosen fails like a line that breaks, and is told by its bytes.
+      request.onerror = () => blob.slice(0, 1).arrayBuffer().then(
+        () => reject(new Lost()), () => reject(new Refused(this.text.textChanged)));
+      request.ontimeout = () => reject(new Lost());
       request.onabort = () => reject(new Stopped());
       this.control.signal.addEventListener("abort", () => request.abort(), { once: true });
       request.send(blob);

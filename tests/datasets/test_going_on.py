@@ -2,16 +2,18 @@
 
 import json
 import os
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection
 
-from datasets import imports, results
+from datasets import imports, results, saved
 from datasets.growing import GrowingWriter
 from datasets.imports import run_import
 from datasets.models import Dataset, DatasetVersion, SourceFile, VersionState
@@ -239,3 +241,22 @@ def test_a_growing_file_is_whole_up_to_each_save(tmp_path: Path) -> None:
         read = pq.read_table(tmp_path / "cut")
         assert read["place"].to_pylist() == list(range(count))
         assert read["file"].to_pylist()[-1] == f"file {(count - 1) // 7}"
+
+
+def test_taking_over_needs_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read ahead, the rows so far would all be in memory: of two GB of conversations half a GB."""
+    monkeypatch.setattr("datasets.columns.GROUP_BYTES", 1024**2)
+    path, before = tmp_path / "rows.parquet", pa.total_allocated_bytes()
+    writer = GrowingWriter(path)
+    for number in range(12_000):
+        writer.add(random.Random(number).randbytes(1000).hex().encode(), 1, 2000)
+    writer.close()
+    held = []
+
+    class Watched:
+        def update(self, joined: bytes) -> None:
+            held.append(pa.total_allocated_bytes() - before)
+
+    earlier = saved.Earlier(hash=Watched())
+    saved._read_rows(path, earlier)
+    assert earlier.rows == 12_000 and max(held) < path.stat().st_size / 2

@@ -198,6 +198,15 @@ def test_an_import_that_takes_its_workers_with_it_is_given_up(
     assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"worker_lost": 1})
 
 
+def test_the_progress_of_a_lost_worker_stays_while_it_is_taken_over(waiting) -> None:
+    version = waiting(a__jsonl=GOOD)
+    for saved, progress in (({}, 0), ({"layout": 1}, 20)):
+        DatasetVersion.objects.update(progress=20, import_saved=saved, import_heartbeat_at=None)
+        imports._claim(version.pk)
+        version.refresh_from_db()
+        assert version.progress == progress
+
+
 def test_workers_that_got_further_are_not_counted_as_lost(waiting) -> None:
     version = waiting(a__jsonl=GOOD)
     DatasetVersion.objects.update(import_losses=imports.MAX_LOSSES)
