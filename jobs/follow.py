@@ -132,7 +132,8 @@ class _Follower:
             current.summary = {**current.summary, **mix_report(directory)}
             current.save(update_fields=["attempt", "phase", "summary"])
         self.run.attempt += 1
-        self.process = warm.take(directory) or launch.start_trainer(directory)
+        held = launch.devices_of(self.run)
+        self.process = warm.take(directory, held) or launch.start_trainer(directory, held)
 
     def _is_alive(self) -> bool:
         if self.terminal is not None and self.process is None:

@@ -17,6 +17,7 @@ from django.conf import settings
 from filelock import FileLock, Timeout
 
 from catalog.models import OfferedHyperparameter
+from jobs import devices
 from jobs.models import Run
 from jobs.run_data import write_data
 from jobs.run_files import LOG_NAME, result_directory, run_directory
@@ -60,10 +61,20 @@ def prepare(run: Run) -> Path:
             hyperparameters=_settings(run),
             device=settings.TRAINER_DEVICE,  # type: ignore[arg-type]
             threads=settings.TRAINER_THREADS or None,
-            processes=run.devices if trainer_of(run).module in SHARED else 1,
+            processes=processes_of(run),
         ),
     )
     return directory
+
+
+def processes_of(run: Run) -> int:
+    """Into how many processes a run is divided."""
+    return run.devices if trainer_of(run).module in SHARED else 1
+
+
+def devices_of(run: Run) -> list[str]:
+    """The GPUs that its trainer sees: of those that it holds, one for each process."""
+    return run.held_devices[: processes_of(run)]
 
 
 def trainer_of(run: Run) -> Trainer:
@@ -114,8 +125,9 @@ def trainer_environment() -> dict[str, str]:
     return environment
 
 
-def start_trainer(directory: Path) -> subprocess.Popen[bytes]:
-    """Starts the trainer as the leader of its own process group, its output appended to train.log.
+def start_trainer(directory: Path, held: list[str] | None = None) -> subprocess.Popen[bytes]:
+    """Starts the trainer as the leader of its own process group, its output appended to train.log; it sees the GPUs
+    that are `held` and no others (all if there are none).
 
     It outlives a worker that is killed: the next worker finds it by its lock and goes on following it.
     """
@@ -123,7 +135,7 @@ def start_trainer(directory: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [python(), "-m", "jobs.training", str(directory)],
             cwd=settings.BASE_DIR,
-            env=trainer_environment(),
+            env=trainer_environment() | devices.environment(held or []),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -80,6 +80,8 @@ def _move(run: Run, state: RunState) -> None:
         run.held_seconds += (now - run.claimed_at).total_seconds()
         limits.charge(run.job.workspace_id, run.devices, run.claimed_at, now)
         run.claimed_at = None
+    if state != RunState.RUNNING:
+        run.held_devices = []
     if state in (RunState.DONE, RunState.FAILED, RunState.STOPPED):
         run.finished_at = timezone.now()
         run.eta_seconds = None
@@ -124,37 +126,73 @@ def abandoned(served: Collection[str] | None) -> QuerySet[Run]:
     return Run.objects.filter(queueing.on_queues(served), state=RunState.RUNNING, heartbeat_at__lt=expired)
 
 
-def claim_next(follower: str, served: Collection[str] | None = None) -> Run | None:
+def claim_next(follower: str, served: Collection[str] | None = None, gpus: Sequence[str] = ()) -> Run | None:
     """Takes a run that nobody carries out and gives it a new lease; None if there is none.
 
-    `served` are the queues of the worker (None: all). First come runs that lost their follower, for they hold
+    `served` are the queues of the worker (None: all), `gpus` those of its machine: the run gets as many of them as it
+    asks for, none of which another run holds. First come runs that lost their follower, for they hold
     devices; one whose follower died on this machine is taken at once, without waiting for its lease to run
     out. Then comes the waiting run whose turn it is.
     """
     with transaction.atomic():
         now = timezone.now()
+        free = _free_here(gpus)
+        room = queueing.Room(len(gpus), len(free)) if gpus else None
         lost = abandoned(served).select_for_update(skip_locked=True, of=("self",))
-        run = lost.order_by("created_at", "pk").first()
+        candidates = lost.order_by("created_at", "pk")
+        # Where every machine will do one row is enough to lock.
+        run = next(
+            (item for item in (candidates if gpus else candidates[:1]) if _can_hold(item, gpus, free)), None
+        )
         if run is None:
             running = Run.objects.filter(queueing.on_queues(served), state=RunState.RUNNING)
             others = running.exclude(follower=follower).order_by("created_at")
             orphans = others.select_for_update(skip_locked=True, of=("self",))
-            run = next((orphan for orphan in orphans if is_dead(orphan.follower)), None)
-        run = run or queueing.take_next(served)
+            dead = (orphan for orphan in orphans if is_dead(orphan.follower))
+            run = next((orphan for orphan in dead if _can_hold(orphan, gpus, free)), None)
+        run = run or queueing.take_next(served, room)
         if run is None:
             return None
         taken_over = run.state == RunState.RUNNING
         if not taken_over:
             _move(run, RunState.RUNNING)
             run.claimed_at = now
+        if not _holds_here(run, gpus):
+            run.held_devices = free[: run.devices]
         run.lease += 1
         run.follower = follower
         run.heartbeat_at = now
         run.started_at = run.started_at or now
-        run.save(update_fields=["state", "lease", "follower", "heartbeat_at", "started_at", "claimed_at"])
+        run.save(
+            update_fields=[
+                *("state", "lease", "follower", "heartbeat_at", "started_at", "claimed_at", "held_devices"),
+            ]
+        )
         if taken_over:
             note(run, "taken_over", host=socket.gethostname())
         return run
+
+
+def _free_here(gpus: Sequence[str]) -> list[str]:
+    """Those of this machine's GPUs that no run holds; until the end of the transaction no other worker of the machine
+    gives any away."""
+    if not gpus:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"gpus of {socket.gethostname()}"])
+    here = Run.objects.filter(state=RunState.RUNNING, follower__startswith=f"{socket.gethostname()}|")
+    held = {name for names in here.values_list("held_devices", flat=True) for name in names}
+    return [name for name in gpus if name not in held]
+
+
+def _holds_here(run: Run, gpus: Sequence[str]) -> bool:
+    """Whether the run, which a follower of this machine has left behind, has its devices already."""
+    return is_here(run.follower) and bool(run.held_devices) and set(run.held_devices) <= set(gpus)
+
+
+def _can_hold(run: Run, gpus: Sequence[str], free: Sequence[str]) -> bool:
+    """Whether this machine has devices for a run that lost its follower."""
+    return not gpus or _holds_here(run, gpus) or run.devices <= len(free)
 
 
 def needing_a_worker(queue: str = queueing.DEFAULT_QUEUE) -> int:

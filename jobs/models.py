@@ -284,6 +284,8 @@ class Run(models.Model):
     lease = models.PositiveIntegerField(_("lease"), default=0)
     follower = models.CharField(_("follower"), max_length=200, blank=True)
     heartbeat_at = models.DateTimeField(_("last sign of life"), null=True, blank=True)
+    # The GPUs of the follower's machine that it holds (jobs/devices.py); empty on machines without.
+    held_devices = models.JSONField(_("devices that it holds"), default=list, blank=True)
     # Starts of the trainer process so far, and how many of its events are already in the database (bytes).
     attempt = models.PositiveIntegerField(_("starts"), default=0)
     crashes = models.PositiveIntegerField(_("crashes"), default=0)

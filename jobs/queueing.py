@@ -148,8 +148,19 @@ def startable(pool: Pool, lock: bool = False) -> list[Waiter]:
     return fitting
 
 
-def take_next(served: Collection[str] | None) -> Run | None:
+@dataclass(frozen=True)
+class Room:
+    """How many GPUs a worker's machine has, and how many of them no run holds."""
+
+    devices: int
+    free: int
+
+
+def take_next(served: Collection[str] | None, room: Room | None = None) -> Run | None:
     """Locks the run that a worker on these queues is to start next; None if none may start.
+
+    On a machine with GPUs (`room`) runs that ask for more than it has are left to others, and one whose turn it is
+    waits until so many are free there: nobody after it takes them meanwhile.
 
     Call it in a transaction. The pools stay locked until its end, so that no two workers give the same device
     away (without keeping anybody from submitting runs); so do the limits of the workspaces, after the pools.
@@ -158,16 +169,31 @@ def take_next(served: Collection[str] | None) -> Run | None:
     if served is not None:
         pools = pools.filter(queue__in=served)
     locked = list(pools)
-    heads = [waiter for pool in locked for waiter in startable(pool, lock=True)[:1]]
+    heads = [
+        waiter
+        for pool in locked
+        for waiter in islice((item for item in startable(pool, lock=True) if _may_have(item, room)), 1)
+    ]
     if head := min(heads, key=lambda item: (*rank(item), item.created_at, item.pk), default=None):
+        if room and head.devices > room.free:
+            return None
         return in_line(Run.objects.select_for_update(of=("self",))).filter(pk=head.pk).first()
     if (served is None or DEFAULT_QUEUE in served) and all(pool.queue != DEFAULT_QUEUE for pool in locked):
         unpooled = Run.objects.filter(pool=None)
         free = in_line(Run.objects.select_for_update(skip_locked=True, of=("self",)))
-        order = _turns(_waiters(unpooled, UNPOOLED_TRIED), _held(unpooled), lock=True)
+        turns_now = _turns(_waiters(unpooled, UNPOOLED_TRIED), _held(unpooled), lock=True)
+        order = takewhile(
+            lambda item: not room or item.devices <= room.free,
+            (item for item in turns_now if _may_have(item, room)),
+        )
         found = (free.filter(pk=waiter.pk).first() for waiter in islice(order, UNPOOLED_TRIED))
         return next((run for run in found if run is not None), None)
     return None
+
+
+def _may_have(waiter: Waiter, room: Room | None) -> bool:
+    """Whether the machine has as many devices at all."""
+    return room is None or waiter.devices <= room.devices
 
 
 def startable_count(queue: str) -> int:

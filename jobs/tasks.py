@@ -11,7 +11,7 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from django.conf import settings
 
 from console.celery import app
-from jobs import announcing, follow, lifecycle, limits, publishing, queueing, retention, warm
+from jobs import announcing, devices, follow, lifecycle, limits, publishing, queueing, retention, warm
 from jobs.tracking import sending
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def run_training() -> None:
     while not follow.shutting_down.is_set():
         for run_id in publishing.pending(served):
             _publish(run_id)
-        run = lifecycle.claim_next(lifecycle.follower_name(), served)
+        run = lifecycle.claim_next(lifecycle.follower_name(), served, devices.gpus_here())
         if run is None:
             warm.keep_ready()  # there is nothing to do, and the next run starts the sooner
             return

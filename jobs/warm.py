@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 from django.conf import settings
 
-from jobs import launch
+from jobs import devices, launch
 from jobs.run_files import LOG_NAME
 
 logger = logging.getLogger(__name__)
@@ -50,16 +50,18 @@ def _start() -> subprocess.Popen[bytes]:
         # The directory of the runs says whose trainer it is, to whoever looks at command lines.
         [launch.python(), "-m", "jobs.training", launch.WARM, str(settings.RUNS_DIR)],
         cwd=settings.BASE_DIR,
-        env=launch.trainer_environment(),
+        # Whether there is CUDA is looked up without a CUDA context, which would settle what devices there are.
+        env=launch.trainer_environment() | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def take(directory: Path) -> subprocess.Popen[bytes] | None:
-    """A warm trainer that has been given this run directory; None if there is none."""
-    order = json.dumps({"run_dir": str(directory), "log": str(directory / LOG_NAME)}) + "\n"
+def take(directory: Path, held: list[str] | None = None) -> subprocess.Popen[bytes] | None:
+    """A warm trainer that has been given this run directory and the GPUs that are held; None if there is none."""
+    order = {"run_dir": str(directory), "log": str(directory / LOG_NAME)}
+    line = json.dumps(order | {"environment": devices.environment(held or [])}) + "\n"
     while True:
         with _lock:
             if not _waiting:
@@ -68,7 +70,7 @@ def take(directory: Path) -> subprocess.Popen[bytes] | None:
         assert process.stdin is not None
         try:
             with process.stdin as pipe:
-                pipe.write(order.encode())
+                pipe.write(line.encode())
         except OSError:
             logger.warning("the warm trainer %s had ended", process.pid)
             process.kill()

@@ -1,6 +1,7 @@
 """`python -m jobs.training --warm RUNS_DIR`: a process that has loaded the libraries and waits for one run.
 
-It reads one line of JSON from its standard input: {"run_dir": …}. Then it is the trainer of that directory like one
+It reads one line of JSON from its standard input: {"run_dir": …, "environment": {…}}; the environment says which GPUs
+it may see. Then it is the trainer of that directory like one
 that was started for it: its output goes to train.log, and it ends with the run. When the input is closed first (its
 worker is gone, or needs it no more), it ends at once.
 """
@@ -40,7 +41,23 @@ def wait_for_run() -> Path | None:
         return None
     order = json.loads(line)
     _redirect(Path(order["log"]))
+    _see(order.get("environment") or {}, order["run_dir"])
     return Path(order["run_dir"])
+
+
+def _see(environment: dict[str, str], run_dir: str) -> None:
+    """See the GPUs of the order alone. Should a library have asked CUDA before, it keeps to what it was told then: the
+    process begins anew in its place.
+    """
+    os.environ |= environment
+    devices = environment.get("CUDA_VISIBLE_DEVICES")
+    if devices is None:
+        return
+    import torch
+
+    if torch.cuda.is_initialized() or torch._C._cuda_getDeviceCount() != len(devices.split(",")):
+        print("the libraries had looked for GPUs already; starting once more", flush=True)
+        os.execv(sys.executable, [sys.executable, "-m", "jobs.training", run_dir])  # noqa: S606
 
 
 def _redirect(log: Path) -> None:
