@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -76,6 +77,19 @@ def last_event(path: Path) -> Event | None:
     return msgspec.json.decode(lines[-1]) if lines else None
 
 
+def continues(path: Path, offset: int) -> bool:
+    """Whether a file of events can be the one of which `offset` bytes were read: it is that long, and a line ends
+    there."""
+    if offset == 0:
+        return True
+    try:
+        with path.open("rb") as file:
+            file.seek(offset - 1)
+            return file.read(1) == b"\n"
+    except FileNotFoundError:
+        return False
+
+
 def end_stray_trainer(run: Run) -> None:
     """Kills the trainer of a run that this machine lost: to another machine, which trains it in a directory of its
     own or waits for the lock of this one, or because it is over. A worker of this machine goes on with it instead.
@@ -100,6 +114,8 @@ class _Follower:
 
     def follow(self) -> None:
         """Reads events until the trainer is gone, then settles what became of the run."""
+        if not continues(self.directory / FILE_NAME, self.run.events_offset):
+            self._begin_anew()
         if not launch.is_training(self.directory):
             self._read_events()  # what the last trainer still wrote before it ended
             # A follower that was killed between storing the end and settling it left that to this one; one that
@@ -120,6 +136,18 @@ class _Follower:
             # Stored by the follower before this one, if the trainer it started wrote it.
             self.terminal = past if past["attempt"] == self.run.attempt else None
         self._settle()
+
+    def _begin_anew(self) -> None:
+        """The run was in another directory before, on a machine that does not share its own: what was read there says
+        nothing about this one. Whatever is here is read from its beginning, and checkpoints count that are here."""
+        with lifecycle.leased(self.run) as current:
+            current.events_offset = 0
+            current.save(update_fields=["events_offset"])
+            for checkpoint in current.checkpoints.all():
+                if not (self.directory / checkpoint.path).is_dir():
+                    checkpoint.delete()
+            lifecycle.note(current, "moved", host=socket.gethostname())
+        self.run.events_offset = 0
 
     def _start(self) -> None:
         if self._is_to_end():

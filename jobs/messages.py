@@ -154,6 +154,9 @@ TIMELINE: Texts = {
     "started": _("Training started on %(host)s (%(device)s)"),
     "resumed": _("Training goes on from step %(step)s"),
     "taken_over": _("Taken over by another worker on %(host)s"),
+    "moved": _(
+        "%(host)s does not have the run's files from before (RUNS_DIR is not shared): it goes on from what is there"
+    ),
     "released": _("Saved and put back into the queue at step %(step)s, because its worker shut down"),
     "preempted": _(
         "Saved and put back into the queue at step %(step)s, to make room for a run that is not idle"
@@ -177,6 +180,7 @@ _TONES = {
     "published": "is-ok",
     "failed": "is-error",
     "warning": "is-warn",
+    "moved": "is-warn",
     "released": "is-warn",
     "preempted": "is-warn",
     "restarted": "is-warn",

@@ -50,6 +50,13 @@ def store(run: Run, events: Iterable[Event], offset: int) -> Event | None:
     return terminal
 
 
+def _note(run: Run, kind: str, event: Event, **data: Any) -> None:
+    """An entry of the timeline; one that is there already was read from this file before (jobs/follow.py)."""
+    at = _time(event)
+    if not run.timeline.filter(kind=kind, at=at).exists():
+        lifecycle.note(run, kind, at=at, **data)
+
+
 def _time(event: Event) -> datetime:
     return datetime.fromisoformat(event["time"])
 
@@ -63,10 +70,10 @@ def _start(run: Run, event: Event) -> None:
     }
     if event["resumed_from"] is not None:
         run.step = event["resumed_from"]
-        lifecycle.note(run, "resumed", at=_time(event), step=event["resumed_from"])
+        _note(run, "resumed", event, step=event["resumed_from"])
     else:
         run.step = 0
-        lifecycle.note(run, "started", at=_time(event), host=event["host"], device=event["device"])
+        _note(run, "started", event, host=event["host"], device=event["device"])
 
 
 def _phase(run: Run, event: Event) -> None:
@@ -95,7 +102,7 @@ def _checkpoint(run: Run, event: Event) -> None:
         },
     )
     if new:
-        lifecycle.note(run, "checkpoint", at=_time(event), step=event["step"])
+        _note(run, "checkpoint", event, step=event["step"])
 
 
 def _checkpoint_removed(run: Run, event: Event) -> None:
@@ -129,10 +136,10 @@ def _reply(run: Run, sample: dict[str, Any]) -> None:
 
 
 def _warning(run: Run, event: Event) -> None:
-    lifecycle.note(
+    _note(
         run,
         "warning",
-        at=_time(event),
+        event,
         code=event["code"],
         params=event["params"],
         message=event["message"],

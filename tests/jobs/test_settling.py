@@ -69,6 +69,44 @@ def test_a_run_that_had_stopped_to_make_room_goes_on(taken_over, no_trainer):
     assert run.failure["message"] == "AssertionError: a trainer was started"
 
 
+def test_a_run_that_comes_to_a_machine_without_its_files_is_read_from_there(taken_over, monkeypatch):
+    run = taken_over({"type": "phase", "name": "training"})
+    run.checkpoints.create(step=2, path="checkpoints/checkpoint-2", created_at=timezone.now())
+    launch.run_directory(run).joinpath(FILE_NAME).unlink()
+
+    def train(run):
+        lines = json.dumps({"time": "2026-01-02T00:00:00.000Z", "attempt": 1, "early_stopped": False} | DONE)
+        (launch.run_directory(run) / FILE_NAME).write_text(lines + "\n")
+        return launch.run_directory(run)
+
+    monkeypatch.setattr(launch, "prepare", train)
+    monkeypatch.setattr(follow, "mix_report", lambda directory: {})
+    monkeypatch.setattr(follow.warm, "take", lambda *given: subprocess.Popen(["true"]))
+    follow.carry_out(run)
+    run.refresh_from_db()
+    assert run.state == RunState.DONE
+    assert run.timeline.filter(kind="moved").exists() and not run.checkpoints.exists()
+
+
+def test_events_that_are_read_again_are_told_once(taken_over):
+    """Back on the machine where it began: its file is read from the beginning."""
+    warning = {"type": "warning", "code": "rows_cut", "params": {}, "message": "Some."}
+    run = taken_over(warning)
+    events, offset = follow.read_events(launch.run_directory(run) / FILE_NAME)
+    for _time in range(2):
+        follow.progress.store(run, events, offset)
+    assert run.timeline.filter(kind="warning").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "same"), [("ab\ncd\n", 3, True), ("ab\ncd\n", 4, False), ("", 3, False)]
+)
+def test_a_file_that_was_not_read_before_is_known_by_its_lines(tmp_path, text, offset, same):
+    (tmp_path / FILE_NAME).write_text(text)
+    assert follow.continues(tmp_path / FILE_NAME, offset) is same
+    assert follow.continues(tmp_path / "absent", 0)
+
+
 def test_the_last_event_is_found_in_a_long_file_and_half_a_line_is_none(tmp_path):
     path = tmp_path / FILE_NAME
     path.write_text('{"type":"progress"}\n' * 10_000 + '{"type":"done"}\n{"type":"pro')
@@ -82,7 +120,7 @@ def test_a_trainer_that_is_there_already_is_followed_and_no_crash(taken_over, mo
     directory = launch.run_directory(run)
     other = FileLock(directory / LOCK_NAME)
 
-    def locked(_directory):
+    def locked(*_given):
         other.acquire()
         return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({follow.LOCKED})"])
 
