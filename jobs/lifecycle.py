@@ -15,18 +15,21 @@ nothing. Which waiting run comes next, jobs/queueing.py decides.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from console.beating import beating
@@ -76,8 +79,8 @@ def _move(run: Run, state: RunState) -> None:
     run.state = state
     run.preempt_requested_at = None
     if run.claimed_at is not None and state != RunState.RUNNING:
-        now = timezone.now()
-        run.held_seconds += (now - run.claimed_at).total_seconds()
+        now = _database_now()
+        run.held_seconds += max(0.0, (now - run.claimed_at).total_seconds())
         limits.charge(run.job.workspace_id, run.devices, run.claimed_at, now)
         run.claimed_at = None
     if state != RunState.RUNNING:
@@ -98,9 +101,29 @@ def _move(run: Run, state: RunState) -> None:
 
 
 def follower_name() -> str:
-    """Names this process so that its death can be seen from the same machine: host, pid, start time."""
-    process = psutil.Process()
-    return f"{socket.gethostname()}|{process.pid}|{process.create_time()}"
+    """Names this process so that its death can be seen from the same machine: host, pid, start."""
+    return f"{socket.gethostname()}|{os.getpid()}|{_start_of(os.getpid())}"
+
+
+def _start_of(pid: int) -> str:
+    """When a process was started, in a form that stays the same when the clock is set: in ticks since the machine's
+    start where there is /proc. Raises psutil.NoSuchProcess."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            raise psutil.NoSuchProcess(pid) from None
+        return str(psutil.Process(pid).create_time())
+    # Field 22 of proc(5); the second one, in brackets, may hold anything.
+    return "t" + stat.rpartition(")")[2].split()[19]
+
+
+def _database_now() -> datetime:
+    """The database's time: leases are compared with it alone, for clocks of machines differ and jump."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+    return found
 
 
 def is_here(follower: str) -> bool:
@@ -115,14 +138,14 @@ def is_dead(follower: str) -> bool:
     if not is_here(follower) or not pid:
         return False
     try:
-        return psutil.Process(int(pid)).create_time() != float(started)
+        return _start_of(int(pid)) != started
     except psutil.NoSuchProcess:
         return True
 
 
 def abandoned(served: Collection[str] | None) -> QuerySet[Run]:
     """Running runs of these queues whose follower has not reported for LEASE_SECONDS."""
-    expired = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
+    expired = Now() - timedelta(seconds=settings.LEASE_SECONDS)
     return Run.objects.filter(queueing.on_queues(served), state=RunState.RUNNING, heartbeat_at__lt=expired)
 
 
@@ -135,7 +158,7 @@ def claim_next(follower: str, served: Collection[str] | None = None, gpus: Seque
     out. Then comes the waiting run whose turn it is.
     """
     with transaction.atomic():
-        now = timezone.now()
+        now = _database_now()
         free = _free_here(gpus)
         room = queueing.Room(len(gpus), len(free)) if gpus else None
         lost = abandoned(served).select_for_update(skip_locked=True, of=("self",))
@@ -222,7 +245,7 @@ def heartbeat(run: Run) -> Iterator[threading.Event]:
 
     def report() -> None:
         held = Run.objects.filter(pk=run.pk, lease=run.lease, state=RunState.RUNNING)
-        if not held.update(heartbeat_at=timezone.now()):
+        if not held.update(heartbeat_at=Now()):
             lost.set()
 
     with beating(f"heartbeat-{run.uid}", settings.LEASE_SECONDS / 5, report):

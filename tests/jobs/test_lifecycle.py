@@ -114,3 +114,29 @@ def test_a_paused_run_stops_at_once(make_run, alice):
     assert lifecycle.request_stop(run, alice)
     run.refresh_from_db()
     assert (run.state, run.paused_at) == (RunState.STOPPED, None)
+
+
+# --- Clocks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_machine_whose_clock_is_wrong_takes_nobodys_run_and_keeps_its_own(make_run, monkeypatch, hours):
+    """Leases are dated and compared by the database's clock alone."""
+    make_run()
+    run = lifecycle.claim_next("elsewhere|1|1")
+    wrong = timezone.now() + timedelta(hours=hours)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: wrong)
+    assert lifecycle.claim_next(ME) is None
+    make_run()
+    own = lifecycle.claim_next(ME)
+    assert own.pk != run.pk and abs((own.heartbeat_at - run.heartbeat_at).total_seconds()) < 60
+    assert list(lifecycle.abandoned(None)) == []
+
+
+def test_a_follower_lives_on_when_the_clock_is_set(monkeypatch):
+    """psutil counts from the machine's start by the clock, which is another after the clock was set."""
+    monkeypatch.setattr(lifecycle.psutil.Process, "create_time", lambda self: 1.0)
+    assert lifecycle.follower_name() == ME
+    assert not lifecycle.is_dead(ME)
+    host, pid, _start = ME.split("|")
+    assert lifecycle.is_dead(f"{host}|{pid}|t1")
