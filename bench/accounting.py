@@ -9,10 +9,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from django.conf import settings
 from django.core.files.storage import default_storage
 
 from catalog.models import ModelVersion
 from catalog.models.registry import ModelVersionState
+from console.models import Notification
 from jobs.models import Publication, Run, RunState
 from jobs.run_files import run_directory
 from jobs.training.events import FILE_NAME, Event, read_events
@@ -50,6 +52,17 @@ def state(run: Run, expected: set[str]) -> Iterator[str]:
             yield f"has {kinds[kind]} × “{kind}” on its timeline"
     if run.is_terminal and (run.follower or run.claimed_at or run.heartbeat_at):
         yield "is over and still held"
+
+
+def notifications(run: Run) -> Iterator[str]:
+    """Its people were told once that it is done or has failed, and of nothing that did not happen."""
+    told = Counter(Notification.objects.filter(data__uid=run.uid).values_list("kind", flat=True))
+    for kind, end in (("run.done", RunState.DONE), ("run.failed", RunState.FAILED)):
+        if told[kind] != int(run.state == end):
+            yield f"is {run.state}, and {told[kind]} × “{kind}” was told"
+    interruptions = run.timeline.filter(kind="preempted").count()
+    if told["run.preempted"] != interruptions // settings.PREEMPTIONS_NOTED:
+        yield f"was interrupted {interruptions} times, and that was told {told['run.preempted']} times"
 
 
 def metrics(run: Run) -> Iterator[str]:

@@ -461,6 +461,7 @@ def settle(console: Console, wanted: list[Wish]) -> tuple[dict[str, tuple[int, l
         [f"{name}: {count} runs" for name, count in ((asked - there) + (there - asked)).items()],
     )
     check("right end state, told once", lambda run, wish: accounting.state(run, wish.ends))
+    check("its people told once", lambda run, wish: accounting.notifications(run))
     check("one trainer at a time", lambda run, wish: accounting.trainers(accounting.events_of(run)))
     check("metrics: no gaps, as reported", lambda run, wish: accounting.metrics(run))
     check("checkpoints as on the disk", lambda run, wish: accounting.checkpoints(run))

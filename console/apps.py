@@ -8,5 +8,8 @@ class ConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         from console import audit, checks  # noqa: F401  (registers the system checks)
+        from console.metrics import STATE
+        from console.notifications.gauges import OutboxGauges
 
         audit.register()
+        STATE.register(OutboxGauges())

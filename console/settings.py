@@ -243,7 +243,10 @@ API_WRITES_A_MINUTE = env.integer("API_WRITES_A_MINUTE", 60, minimum=0)
 # --- Notifications -------------------------------------------------------------------------------------------
 
 # The address under which people reach the console, for links in e-mails and webhooks.
-PUBLIC_URL = env.url("PUBLIC_URL", f"http://{env.text('HOST', '127.0.0.1')}:{env.text('PORT', '8000')}")
+_host = env.text("HOST", "127.0.0.1")
+PUBLIC_URL = env.url(
+    "PUBLIC_URL", f"http://{f'[{_host}]' if ':' in _host else _host}:{env.integer('PORT', 8000, minimum=1)}"
+)
 # The mail server; without one nothing is sent by e-mail.
 MAIL_SERVER = env.mail_server("EMAIL_URL")
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if MAIL_SERVER else 'dummy'}.EmailBackend"

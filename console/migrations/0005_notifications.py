@@ -114,6 +114,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(max_length=30, verbose_name='kind')),
                 ('in_page', models.BooleanField(default=True, verbose_name='in the page')),
                 ('email', models.BooleanField(default=True, verbose_name='by e-mail')),
+                ('others', models.BooleanField(default=False, verbose_name='runs of others too')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='channels', to=settings.AUTH_USER_MODEL, verbose_name='person')),
             ],
             options={

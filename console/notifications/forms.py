@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from console.endpoints import EndpointRefused, check_url
 from console.models import User, Workspace
 from console.notifications import webhooks
-from console.notifications.kinds import KINDS, Kind
+from console.notifications.kinds import KINDS, Audience, Kind
 from console.notifications.models import Channels, Webhook
 
 _PLAIN = {"autocomplete": "off", "spellcheck": "false"}
@@ -28,10 +28,11 @@ class Line:
     kind: Kind
     in_page: forms.BoundField
     email: forms.BoundField
+    others: forms.BoundField | None
 
 
 class ChannelsForm(forms.Form):
-    """Two switches for each kind. `choices` are the person's present ones, by kind."""
+    """Switches for each kind: by which ways, and whether of others' runs too."""
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,19 +40,25 @@ class ChannelsForm(forms.Form):
         present = {item.kind: item for item in Channels.objects.filter(user=user)}
         for kind in KINDS.values():
             chosen = present.get(kind.key) or Channels(in_page=True, email=kind.email)
-            for channel, label in (("in_page", _("in the page")), ("email", _("by e-mail"))):
-                self.fields[f"{channel}-{kind.key}"] = forms.BooleanField(
-                    label=f"{kind.label}: {label}", required=False, initial=getattr(chosen, channel)
+            for switch, label in self._switches(kind).items():
+                self.fields[f"{switch}-{kind.key}"] = forms.BooleanField(
+                    label=f"{kind.label}: {label}", required=False, initial=getattr(chosen, switch)
                 )
+
+    def _switches(self, kind: Kind) -> dict[str, str]:
+        """Names of fields of Channels, and what they are called."""
+        switches = {"in_page": _("in the page"), "email": _("by e-mail")}
+        return switches | ({"others": _("runs of others too")} if kind.to == Audience.STARTER else {})
 
     def lines(self) -> Iterator[Line]:
         for kind in KINDS.values():
-            yield Line(kind, self[f"in_page-{kind.key}"], self[f"email-{kind.key}"])
+            fields = {switch: self[f"{switch}-{kind.key}"] for switch in self._switches(kind)}
+            yield Line(kind, fields["in_page"], fields["email"], fields.get("others"))
 
     def save(self) -> None:
-        for key in KINDS:
-            chosen = {channel: self.cleaned_data[f"{channel}-{key}"] for channel in ("in_page", "email")}
-            Channels.objects.update_or_create(user=self.user, kind=key, defaults=chosen)
+        for kind in KINDS.values():
+            chosen = {switch: self.cleaned_data[f"{switch}-{kind.key}"] for switch in self._switches(kind)}
+            Channels.objects.update_or_create(user=self.user, kind=kind.key, defaults=chosen)
 
 
 class WebhookForm(forms.ModelForm):

@@ -21,7 +21,7 @@ from django.utils.translation import ngettext_lazy
 class Audience(Enum):
     """Who of a workspace is told."""
 
-    # Whoever started it; its owners where nobody did, or the person has left.
+    # Whoever started it (its owners where nobody did, or the person has left), and who wants to hear of others' too.
     STARTER = "starter"
     # Everybody who may start runs.
     WRITERS = "writers"

@@ -10,7 +10,6 @@ from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import translation
-from django.utils.translation import gettext as _
 
 from console.models import Membership
 from console.notifications.models import Mail, Receipt
@@ -56,8 +55,7 @@ def compose(mail: Mail) -> EmailMultiAlternatives:
     }
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
     message = EmailMultiAlternatives(
-        subject=_("[%(workspace)s] %(title)s")
-        % {"workspace": notification.workspace.name, "title": " ".join(notification.title.split())},
+        subject=" ".join(f"[{notification.workspace.name}] {notification.title}".split()),
         body=render_to_string("console/notifications/mail.txt", context),
         to=[mail.user.email],
         headers={

@@ -91,6 +91,8 @@ class Channels(models.Model):
     kind = models.CharField(_("kind"), max_length=30)
     in_page = models.BooleanField(_("in the page"), default=True)
     email = models.BooleanField(_("by e-mail"), default=True)
+    # Also of what others of the workspaces started, where a kind goes to whoever did.
+    others = models.BooleanField(_("runs of others too"), default=False)
 
     class Meta:
         ordering = ("user", "kind")

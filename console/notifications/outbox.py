@@ -42,7 +42,11 @@ PROBLEMS: dict[str, str | Promise] = {
     "redirected": _("The server answered with a redirect, which is not followed."),
     "gone": _("The server answered with status 410: it wants no more."),
     "inner_address": _("The address leads into the network of this console, which it does not call."),
-    "not_allowed": _("The address is not called: %(reason)s"),
+    "no_server": _("There is no server of the name that the address has."),
+    "not_allowed": _(
+        "The address is not called: it has to begin with https:// and to lead to the public internet, unless an "
+        "operator allows it (setting ALLOWED_PRIVATE_ENDPOINTS)."
+    ),
     "secret_unreadable": _(
         "The secret cannot be read any more, because SECRET_KEY was changed. Make a new one."
     ),

@@ -36,15 +36,18 @@ def record(
 
 
 def _audience(kind: Kind, workspace_id: int, person_id: int | None) -> list[User]:
-    """Who is told: members of the workspace, whatever they want to hear of."""
+    """Who is told: members of the workspace, by whatever ways they want to hear of it."""
     members = Membership.objects.filter(workspace=workspace_id, user__is_active=True).select_related("user")
     found = list(members.order_by("pk"))
     if kind.to == Audience.WRITERS:
         return [item.user for item in found if item.role in WRITING_ROLES]
-    starter = [item.user for item in found if item.user_id == person_id]
-    if kind.to == Audience.STARTER and starter:
-        return starter
-    return [item.user for item in found if item.role == Role.OWNER]
+    owners = [item.user for item in found if item.role == Role.OWNER]
+    if kind.to == Audience.OWNERS:
+        return owners
+    starter = [item.user for item in found if item.user_id == person_id] or owners
+    follows = Channels.objects.filter(kind=kind.key, others=True, user__in=[item.user_id for item in found])
+    followers = set(follows.values_list("user", flat=True))
+    return starter + [item.user for item in found if item.user_id in followers and item.user not in starter]
 
 
 def _address(notification: Notification, people: Iterable[User]) -> None:

@@ -181,7 +181,9 @@ def _post(delivery: Delivery, webhook: Webhook) -> tuple[int, str]:
         check_url(webhook.url)
         secret = decrypt(webhook.secret, WEBHOOKS)
     except EndpointRefused as refused:
-        raise Undelivered("not_allowed", reason=str(refused)) from refused
+        # Its text is in the language of this process; the reader gets one in theirs.
+        is_unknown = isinstance(refused.__cause__, OSError | UnicodeError)
+        raise Undelivered("no_server" if is_unknown else "not_allowed") from refused
     except InvalidToken as error:
         raise Undelivered("secret_unreadable", is_lasting=True) from error
     body = msgspec.json.encode(payload(delivery))

@@ -73,6 +73,15 @@ def test_whoever_started_it_is_told_and_else_the_owners(workspace, alice, dora, 
     assert readers() == {"dora", "alice"}
 
 
+def test_who_wants_to_is_told_of_the_runs_of_others(workspace, alice, dora, charlie):
+    for person in (alice, charlie):
+        Channels.objects.create(user=person, kind="run.done", in_page=True, email=False, others=True)
+    tell(workspace, dora)
+    assert readers() == {"dora", "alice"}
+    tell(workspace, alice, key="task-2")
+    assert alice.receipts.count() == 2 and dora.receipts.count() == 1
+
+
 def test_limits_concern_everybody_who_may_start_runs(workspace, alice, dora, bob, charlie):
     tell(workspace, kind="budget.used", key="2026-11:10", data={"limit": 10, "day": "2026-12-01"})
     assert readers() == {"alice", "dora"}
@@ -195,11 +204,17 @@ def test_who_leaves_a_workspace_reads_nothing_of_it(workspace, dora, client_of):
 
 def test_a_person_chooses_the_ways(alice, client_of):
     client = client_of(alice)
-    assert client.post(SETTINGS, {"in_page-run.done": "on", "email-budget.low": "on"}).status_code == 302
+    assert (
+        client.post(
+            SETTINGS, {"in_page-run.done": "on", "email-budget.low": "on", "others-run.failed": "on"}
+        ).status_code
+        == 302
+    )
     chosen = {item.kind: (item.in_page, item.email) for item in Channels.objects.filter(user=alice)}
     assert chosen.pop("run.done") == (True, False) and chosen.pop("budget.low") == (False, True)
     assert set(chosen.values()) == {(False, False)}
-    assert client.get(SETTINGS).text.count("checked") == 2
+    assert [item.kind for item in Channels.objects.filter(others=True)] == ["run.failed"]
+    assert client.get(SETTINGS).text.count("checked") == 3
 
 
 def test_old_ones_are_deleted(workspace, alice, settings):

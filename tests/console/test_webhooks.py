@@ -153,6 +153,19 @@ def test_a_server_that_never_comes_to_an_end_is_cut_off(delivery, monkeypatch):
     assert delivery.problem["code"] in ("too_slow", "unreachable") and delivery.log[-1]["seconds"] < 5
 
 
+def test_prometheus_is_told_what_waits(delivery, client, settings):
+    settings.METRICS_TOKEN = "t"
+    Delivery.objects.update(due_at=timezone.now() - timedelta(minutes=5))
+    lines = client.get("/metrics", headers={"Authorization": "Bearer t"}).text.splitlines()
+    assert 'jingtiao_outbox{kind="webhook"} 1.0' in lines and 'jingtiao_outbox{kind="mail"} 0.0' in lines
+    [late] = [
+        line.split()[-1]
+        for line in lines
+        if line.startswith('jingtiao_outbox_overdue_seconds{kind="webhook"')
+    ]
+    assert 299 < float(late) < 400
+
+
 # --- What is never called ------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, host: str, port: int, no_demo: bool, **options: Any) -> None:
         check_machine(host, port)
+        # For the links that the processes send out (PUBLIC_URL).
+        os.environ.update(HOST=host, PORT=str(port))
         postgres_dir = embedded.var_dir() / "postgres"
         own_postgres = "postgres" in embedded.EMBEDDED
         programs: list[Program] = []
