@@ -272,6 +272,8 @@ TENSORBOARD_DIR = Path(env.text("TENSORBOARD_DIR", str(VAR_DIR / "tensorboard"))
 RUNS_DIR = Path(env.text("RUNS_DIR", str(VAR_DIR / "runs"))).resolve()
 # Weights that the console made or fetched.
 WEIGHTS_DIR = Path(env.text("WEIGHTS_DIR", str(VAR_DIR / "weights"))).resolve()
+# Tokenised rows that runs on the same data share; may be deleted at any time.
+TOKENS_DIR = Path(env.text("TOKENS_DIR", str(VAR_DIR / "tokens"))).resolve()
 # Runs that one training worker carries out at the same time.
 TRAINING_SLOTS = env.integer("TRAINING_SLOTS", 1, minimum=1)
 # Threads a trainer may use; 0 leaves it to torch.

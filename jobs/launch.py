@@ -120,6 +120,7 @@ def trainer_environment() -> dict[str, str]:
     no secret and no address that may hold one."""
     environment = {name: value for name, value in os.environ.items() if not PRIVATE.search(name)}
     environment["PYTHONUNBUFFERED"] = "1"
+    environment["TRAINER_TOKENS"] = str(settings.TOKENS_DIR)
     if settings.TRAINER_THREADS:
         environment["OMP_NUM_THREADS"] = str(settings.TRAINER_THREADS)  # read when torch is loaded
     return environment

@@ -117,20 +117,20 @@ def tokenise(tokenizer: Any, rendered: Sequence[Rendered]) -> list[Tokens]:
     """
     if not rendered:
         return []
-    encoded = tokenizer(
-        [text for text, _ in rendered],
-        add_special_tokens=False,  # the template has written them
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-    )
+    # The tokenizer beneath transformers', whose way of handing on what comes of it costs as much as tokenising.
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    texts = [text for text, _ in rendered]
     result = []
-    for ids, offsets, (_, spans) in zip(
-        encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True
+    # The template has written the special tokens.
+    for encoded, (_, spans) in zip(
+        backend.encode_batch(texts, add_special_tokens=False), rendered, strict=True
     ):
+        ids, offsets = array("i", encoded.ids), encoded.offsets
         labels = array("i", [IGNORED]) * len(ids)
-        starts = [start for start, _ in offsets]
         for start, end in spans:
-            first, last = bisect_left(starts, start), bisect_left(starts, end)
-            labels[first:last] = array("i", ids[first:last])
-        result.append(Tokens(array("i", ids), labels))
+            first, last = bisect_left(offsets, (start,)), bisect_left(offsets, (end,))
+            labels[first:last] = ids[first:last]
+        result.append(Tokens(ids, labels))
     return result

@@ -18,7 +18,6 @@ from jobs.training.checkpoints import (
     step_of,
     training_state,
 )
-from jobs.training.data import prepare
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import keep_whole, lora_config
@@ -40,6 +39,7 @@ from jobs.training.sft import TextTrainer, packs_cleanly
 from jobs.training.sharding import sharding_arguments
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
+from jobs.training.token_cache import prepare
 from jobs.training.trainers import FULL, QLORA, scale_of
 from jobs.training.weights import check_weights, load_model, load_tokenizer, where_training_stands
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import time
 from pathlib import Path
 
 import pytest
 
+from jobs.training import token_cache
 from jobs.training.chat import NEUTRAL_TEMPLATE, encode, renderings, tokenise
 from jobs.training.data import prepare, shorten
 from jobs.training.events import TrainingFailure
@@ -156,6 +159,33 @@ def test_rows_with_different_system_texts_are_not_joined(tokenizer, tmp_path):
     rows = [conversation("Hi", "Hello.", system=f"You are number {number}.") for number in range(6)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert prepare(path, tokenizer, 512, join_probability=1.0).joined_rows == 0
+
+
+def test_rows_of_a_larger_file_are_tokenised_once(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv(token_cache.FOLDER, str(tmp_path / "tokens"))
+    monkeypatch.setattr(token_cache, "SMALLEST", 1)
+    path = tmp_path / "train.jsonl"
+    rows = [*ROWS, conversation("Hi", "Hello.", weights={1: 0}), conversation("word " * 60, "Yes.")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [{"max_length": 48}, {"max_length": 49}, {"max_length": 48, "join_probability": 0.5, "seed": 1}]
+    first = [token_cache.prepare(path, tokenizer, **options) for options in asked]
+    assert first == [prepare(path, tokenizer, **options) for options in asked]
+    assert first[0].truncated_rows == first[0].dropped_rows == 1
+    monkeypatch.setattr(token_cache.data, "prepare", None)  # whoever calls it fails
+    assert [token_cache.prepare(path, tokenizer, **options) for options in asked] == first
+    tokenizer.chat_template = NEUTRAL_TEMPLATE
+    with pytest.raises(TypeError):
+        token_cache.prepare(path, tokenizer, 48)
+
+
+def test_tokenised_rows_that_nobody_uses_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(token_cache, "MOST", 25)
+    for name, age in (("new", 0), ("older", 60), ("oldest", 120), ("forgotten", token_cache.LONGEST + 60)):
+        entry = tmp_path / f"{name}.safetensors"
+        entry.write_bytes(b"0123456789")
+        os.utime(entry, (time.time() - age, time.time() - age))
+    token_cache._tidy(tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"new", "older"}
 
 
 def test_rows_without_weight_are_dropped_and_counted(tokenizer, tmp_path):
