@@ -233,7 +233,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
                 value = as_text(self.raw.get(item.key, item.default))
                 self.initial[name] = value == "True" if item.entry.kind is Kind.BOOLEAN else value
         for version in self.chosen_versions:
-            label = _("Sampling rate of %(version)s") % {"version": version}
+            label = _("Sampling rate of %(version)s") % {"version": self.label_of(version)}
             self.fields[f"rate-{version.uid}"] = forms.CharField(label=label, required=False)
         low, high = map(format_number, self.rules.split_range)
         self.fields["split_ratio"].widget.attrs |= {"min": low, "max": high}
