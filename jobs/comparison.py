@@ -103,12 +103,14 @@ def _base_share(run: Run) -> str:
 
 def _data(runs: Sequence[Run]) -> Section:
     rates: dict[DatasetVersion, dict[int, float]] = {}
+    names: dict[DatasetVersion, str] = {}
     for index, run in enumerate(runs):
         for source in run.sources.select_related("version__dataset"):
             rates.setdefault(source.version, {})[index] = source.sampling_rate
+            names[source.version] = source.version.label_in(run.job.workspace_id)
     rows = [
         Row(
-            _("Sampling rate of %(version)s") % {"version": version},
+            _("Sampling rate of %(version)s") % {"version": names[version]},
             [format_number(found[index]) if index in found else NOTHING for index in range(len(runs))],
         )
         for version, found in rates.items()
@@ -126,7 +128,7 @@ def _corpus_share(run: Run) -> str:
 
 def _test_set(run: Run) -> str:
     if run.test_version:
-        return str(run.test_version)
+        return run.test_version.label_in(run.job.workspace_id)
     return f"{format_number(run.split_ratio)} %" if run.split_ratio else ""
 
 

@@ -141,7 +141,7 @@ def _check_job(workspace: Workspace, configuration: Configuration, found: Proble
             _(
                 "%(run)s of this job is still active on %(family)s: the base model cannot be switched until it ends."
             )
-            % {"run": active.label, "family": active.base_model.family.name}
+            % {"run": active.label, "family": active.base_model.family.label}
         )
 
 

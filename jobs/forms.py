@@ -239,7 +239,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
                 value = as_text(self.raw.get(item.key, item.default))
                 self.initial[name] = value == "True" if item.entry.kind is Kind.BOOLEAN else value
         for version in self.chosen_versions:
-            label = _("Sampling rate of %(version)s") % {"version": version}
+            label = _("Sampling rate of %(version)s") % {"version": self.label_of(version)}
             self.fields[f"rate-{version.uid}"] = forms.CharField(label=label, required=False)
         low, high = map(format_number, self.rules.split_range)
         self.fields["split_ratio"].widget.attrs |= {"min": low, "max": high}
@@ -263,7 +263,7 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
         if self.submitted:
             if message := self._stale_choice():
                 errors["base_model"] = [message]
-            elif self.locking_run and typed.get("base_model"):
+            elif self._breaks_a_lock:
                 base_model = self._named_base_model()
             elif (
                 not self.locking_run and base_model and not is_named(base_model, typed.get("base_model", ""))
@@ -300,16 +300,22 @@ class RunForm(IncrementalFields, SourceFields, CorpusFields, ResourceFields):
         """A typed text as fields clean it; without NUL, which PostgreSQL cannot even be asked for."""
         return self.typed.get(name, "").replace("\0", "").strip()
 
+    @property
+    def _breaks_a_lock(self) -> bool:
+        """Whether a base model was submitted that the run to build on or an active run rules out. The page offers
+        none; jobs.configuration says why not, as to every other caller."""
+        text, named = self.typed.get("base_model", ""), self._named_base_model()
+        if text and self.locking_run and not is_named(self.locking_run.base_model, text):
+            return True
+        return bool(self.active_run and named and named.family_id != self.active_run.base_model.family_id)
+
     def _stale_choice(self) -> str:
         """Why the submitted model is not the one on the screen (without JavaScript the parts of the page
         may disagree), or an empty text."""
         family, named = self.choice.family, self.typed.get("base_model", "")
-        if (
-            named
-            and not self.locking_run
-            and self.choice.base_model
-            and not is_named(self.choice.base_model, named)
-        ):
+        if self._breaks_a_lock:
+            return ""
+        if named and self.choice.base_model and not is_named(self.choice.base_model, named):
             return _("%(name)s cannot be chosen here; the versions of %(family)s are below.") % {
                 "name": named,
                 "family": family,

@@ -101,7 +101,7 @@ def to_dict(run: Run) -> dict[str, Any]:
     out["sources"] = [
         {
             "version": source.version.uid,
-            "name": str(source.version),
+            "name": source.version.label_in(run.job.workspace_id),
             "sampling_rate": source.sampling_rate,
         }
         for source in run.sources.select_related("version__dataset")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from catalog.values import format_number
+from datasets.models import DatasetVersion
 from jobs.mix import Kind, MixPart, mix, run_sources
 from jobs.models import Run, RunSource
 
@@ -35,7 +36,7 @@ def data_rows(run: Run) -> list[DataRow]:
     return [
         DataRow(
             uid=_link(run, item["source"], by_uid.get(item["source"])),
-            label=item["label"],
+            label=_label(run, item["source"], by_uid.get(item["source"])) or item["label"],
             tag=_tag(item["source"]),
             available=item["rows_available"],
             rate=_rate(by_uid.get(item["source"])),
@@ -51,7 +52,7 @@ def _planned(run: Run, sources: list[RunSource]) -> list[DataRow]:
     own = [
         DataRow(
             uid=_link(run, source.version.uid, source),
-            label=part.label,
+            label=source.version.label_in(run.job.workspace_id),
             tag="",
             available=source.version.row_count,
             rate=_rate(source),
@@ -68,12 +69,27 @@ def _planned_extra(run: Run, part: MixPart) -> DataRow:
     return DataRow("", part.label, _tag(part.kind), available, "", part.trained, 0)
 
 
+def test_set(run: Run) -> tuple[str, str] | None:
+    """Uid (empty where the reader may not open it) and name of the version that a run is tested on, if it is."""
+    uid = run.test_version.uid if run.test_version else ""
+    return (_link(run, uid, None), _label(run, uid, None)) if uid else None
+
+
 def _link(run: Run, uid: str, source: RunSource | None) -> str:
     """The uid, where it is a version of the run's own workspace."""
-    version = source.version if source else run.test_version if run.test_version else None
-    if version is None or version.uid != uid:
-        return ""
-    return uid if version.dataset.workspace_id == run.job.workspace_id else ""
+    version = _version(run, uid, source)
+    return uid if version and version.dataset.workspace_id == run.job.workspace_id else ""
+
+
+def _label(run: Run, uid: str, source: RunSource | None) -> str:
+    """What the reader calls the version; empty for what is none."""
+    version = _version(run, uid, source)
+    return version.label_in(run.job.workspace_id) if version else ""
+
+
+def _version(run: Run, uid: str, source: RunSource | None) -> DatasetVersion | None:
+    version = source.version if source else run.test_version
+    return version if version and version.uid == uid else None
 
 
 def _tag(source: str) -> str:

@@ -106,8 +106,7 @@ class SourceFields(forms.Form):
         return [("", _("Hold out a share of the training data")), *options]
 
     def label_of(self, version: DatasetVersion) -> str:
-        """The operator's name of a preset version, in the reader's language; else its own."""
-        return str(version.shared) if self._is_preset(version) else str(version)
+        return version.label_in(self.workspace.pk)
 
     def _is_preset(self, version: DatasetVersion) -> bool:
         return version.dataset.workspace_id != self.workspace.pk

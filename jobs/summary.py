@@ -98,7 +98,11 @@ def summarize(form: RunForm) -> Summary:
     parts = mix(sensible)
     lines = [
         MixLine(
-            part.kind, part.label, "" if part.rate is None else format_number(part.rate), part.rows, share
+            part.kind,
+            _label(form, part),
+            "" if part.rate is None else format_number(part.rate),
+            part.rows,
+            share,
         )
         for part, share in zip(parts, rounded(shares([part.characters for part in parts])), strict=True)
     ]
@@ -124,6 +128,10 @@ def summarize(form: RunForm) -> Summary:
         estimate=cost,
         waits_because=limits.notice(form.workspace),
     )
+
+
+def _label(form: RunForm, part: MixPart) -> str:
+    return form.label_of(part.version) if part.kind == Kind.SOURCE and part.version else part.label
 
 
 def _corpus_share(configuration: Configuration, parts: Sequence[MixPart]) -> CorpusShare | None:

@@ -147,6 +147,12 @@ class DatasetVersion(models.Model):
     def __str__(self) -> str:
         return f"{self.dataset.name} V{self.number}"
 
+    def label_in(self, workspace_id: int) -> str:
+        """What people of a workspace call it: the operator's name, in their language, of one of his that he offers
+        to all; else its own."""
+        is_own = self.dataset.workspace_id == workspace_id
+        return str(self) if is_own else str(getattr(self, "shared", None) or self)
+
     @property
     def label(self) -> str:
         return f"V{self.number}"

@@ -13,8 +13,10 @@ from django.utils.translation import ngettext
 from jobs import messages
 from jobs.listing import JobQuery
 from jobs.models import Run, TimelineEntry
+from jobs.run_mix import test_set
 
 register = template.Library()
+register.simple_tag(test_set)
 
 
 @register.filter

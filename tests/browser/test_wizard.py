@@ -69,6 +69,37 @@ def test_conditional_fields_come_and_go_and_remember(page):
     expect(field(page, "earlyStopping")).to_be_focused()
 
 
+def test_what_is_worked_on_stays_in_its_place(page, version):
+    """The browser's scroll anchoring once moved the page by half a window for each of these."""
+    page.reload()
+
+    def place(locator):
+        return locator.evaluate("element => Math.round(element.getBoundingClientRect().top)")
+
+    for control, key, appears in (
+        (field(page, "earlyStopping"), "Space", field(page, "earlyStoppingPatience")),
+        (field(page, "schedulerName"), "ArrowDown", field(page, "numCycles")),
+        # The table over it, with the shares, grows by a line.
+        (page.get_by_role("checkbox", name="chats V1"), "Space", page.locator("#data-totals table")),
+    ):
+        control.focus()
+        control.evaluate("element => element.scrollIntoView({ block: 'center' })")
+        before = place(control)
+        page.keyboard.press(key)
+        expect(appears).to_be_visible()
+        expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling")).to_have_count(0)
+        expect(control).to_be_focused()
+        assert place(control) == before
+
+
+def test_a_rate_shows_with_its_dataset_alone(page, version):
+    page.reload()
+    rate = page.get_by_label("Sampling rate of chats V1")
+    expect(rate).to_be_hidden()
+    page.get_by_role("checkbox", name="chats V1").check()
+    expect(rate).to_be_visible()
+
+
 def test_the_fold_stays_as_it_was_left(page):
     expect(field(page, "seed")).to_be_hidden()
     page.get_by_text("Advanced", exact=True).click()
@@ -143,5 +174,6 @@ def test_without_javascript_it_leads_to_a_run(open_page, alice, catalogue, versi
 
 def test_nothing_overflows_on_a_phone(open_page, alice, catalogue, version):
     page = open_page(alice, width=390)
-    page.goto("/sft/new/")
+    page.goto(f"/sft/new/?source={version.uid}")
+    expect(page.locator("#data-totals table")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,5 +1,5 @@
-"""Every limit of a run at its edges, through the page and through Qianfan's API: both say the same, the page at the
-field in question and with everything that was typed."""
+"""Every limit of a run at its edges, through the page, Qianfan's API and the own API, and through OpenAI's where it has
+a word for it: all say the same, the page at the field in question and with everything that was typed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from django.utils.html import escape
 
 from catalog.models import BaseModel, ModelFamily, Offer, OfferedHyperparameter
 from datasets.models import Dataset, RowType
+from jobs.api.rest_configuration import ConfigurationIn
 from jobs.models import Job, Run, RunState
 from tests.api.conftest import make_key  # noqa: F401  (fixture)
 
@@ -22,10 +23,11 @@ CREATE = reverse("jobs:create")
 
 
 class Both:
-    """Asks for the same run on the page and of the API; `version` has as many rows as a test gives it."""
+    """Asks for the same run on the page and of the APIs; `version` has as many rows as a test gives it. What is asked
+    for on the page is asked of the own API as well, which must say the same."""
 
-    def __init__(self, page, api, base_model, version, workspace) -> None:
-        self.page, self.api = page, api
+    def __init__(self, page, api, token, base_model, version, workspace) -> None:
+        self.page, self.api, self.token = page, api, token
         self.base_model, self.version = base_model, version
         self.job = Job.objects.create(
             workspace=workspace, name="api bot", model_type="text2text", base_model=base_model
@@ -49,7 +51,10 @@ class Both:
             "source": self.version.uid,
             "split_ratio": "0",
         }
+        said_elsewhere = self.by_rest(form | typed)
         answer = self.page.post(CREATE, form | typed)
+        errors = {} if answer.status_code == 302 else dict(answer.context["form"].errors)
+        assert said_elsewhere == sorted(message for messages in errors.values() for message in messages)
         if answer.status_code == 302:
             Job.objects.filter(name="page bot").delete()
             return {}
@@ -58,7 +63,38 @@ class Both:
             assert (
                 escape(value) in answer.text or name == "base_model"
             )  # a base run's is the only one to choose
-        return dict(answer.context["form"].errors)
+        return errors
+
+    def by_rest(self, typed: dict[str, str]) -> list[str]:
+        """What the own API has against the same configuration, in order; empty where a run was started."""
+        given: dict[str, object] = {"sources": [{"version": self.version.uid}], "hyperparameters": {}}
+        for name, text in typed.items():
+            if name.startswith("rate-"):
+                given["sources"][0]["sampling_rate"] = float(text)
+            elif name.startswith("hp-") and name != "hp-nonsense":
+                given["hyperparameters"][name.removeprefix("hp-")] = text
+            elif name in ConfigurationIn.model_fields:
+                given[name] = float(text) if name == "split_ratio" else text == "on" or text
+        answer = self.ask("/api/v1/jobs", given)
+        if answer.status_code == 201:
+            Job.objects.filter(name="page bot").delete()
+            return []
+        assert answer.status_code == 422
+        return sorted(field["message"] for field in answer.json()["error"]["fields"])
+
+    def by_openai(self, **more: object) -> str:
+        """The complaint of OpenAI's API; empty where a run was started."""
+        body = {"model": self.base_model.name, "training_file": self.version.uid} | more
+        answer = self.ask("/v1/fine_tuning/jobs", body)
+        if answer.status_code == 200:
+            Job.objects.exclude(pk=self.job.pk).delete()
+            return ""
+        assert answer.status_code == 400
+        return answer.json()["error"]["message"]
+
+    def ask(self, address: str, body: object):
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return Client().post(address, json.dumps(body), content_type="application/json", headers=headers)
 
     def by_api(self, rate: float = 1, split: float = 0, **more: object) -> str:
         """The API's complaint; empty where a run was started."""
@@ -91,7 +127,7 @@ def both(client_of, alice, workspace, base_model, make_version, make_key):  # no
         address = f"/v2/finetuning?{urlencode(query)}"
         return Client().post(address, body, content_type="application/json", headers=request.headers)
 
-    return Both(client_of(alice), api, base_model, make_version(0), workspace)
+    return Both(client_of(alice), api, made.token, base_model, make_version(0), workspace)
 
 
 def same(errors: dict[str, list[str]], field: str, complaint: str) -> bool:
@@ -112,8 +148,9 @@ def same(errors: dict[str, list[str]], field: str, complaint: str) -> bool:
 )
 def test_rows(both, model_type, rows, allowed):
     both.with_rows(rows, model_type)
-    errors, complaint = both.on_page(), both.by_api()
-    assert (errors, complaint) == ({}, "") if allowed else same(errors, "source", complaint)
+    errors = both.on_page()
+    for complaint in (both.by_api(), both.by_openai()):
+        assert (errors, complaint) == ({}, "") if allowed else same(errors, "source", complaint)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +192,11 @@ def test_split_of_image_understanding(both, split, allowed):
 def test_hyperparameters(both, key, value):
     both.with_rows(100)
     errors = both.on_page(**{f"hp-{key}": value})
-    assert same(errors, f"hp-{key}", both.by_api(hyperParameterConfig={key: value}))
+    for complaint in (
+        both.by_api(hyperParameterConfig={key: value}),
+        both.by_openai(hyperparameters={key: value}),
+    ):
+        assert same(errors, f"hp-{key}", complaint)
 
 
 def test_full_width_digits_are_numbers(both):

@@ -152,6 +152,13 @@ def test_the_list_shows_what_is_unfinished(client, filled, make_run):
     assert reverse("jobs:new_run", args=[run.job.uid]) in page.text
 
 
+def test_several_drafts_are_folded_away_in_the_list(client, filled):
+    client.post(SAVE, filled)
+    assert "<details>" not in client.get(reverse("jobs:list")).text
+    client.post(SAVE, filled | {"name": "another"})
+    assert "You have 2 drafts." in client.get(reverse("jobs:list")).text
+
+
 def test_too_long_and_nul_break_nothing(client, filled):
     assert "too long" in client.post(SAVE, {"description": "x" * 300_000}).text
     assert not Draft.objects.exists()

@@ -55,9 +55,17 @@ def test_the_page_names_base_run_corpus_and_hashes(client_of, bob, run):
     assert "ab" * 32 in page
 
 
-def test_a_preset_dataset_is_named_and_not_linked(client_of, bob, charlie, make_run, make_version):
-    run = make_run()
-    version = make_version(150, name="preset", workspace=charlie.workspaces.get())
-    RunSource.objects.create(run=run, version=version)
+def test_a_preset_dataset_is_named_as_the_operator_names_it_and_not_linked(
+    client_of, bob, charlie, make_run, make_version
+):
+    """Its dataset lies in a workspace that readers of the run cannot open, and has a name for the operator alone."""
+    versions = [make_version(150, name="preset", workspace=charlie.workspaces.get()) for _part in range(2)]
+    for version, name in zip(versions, ("Everyday questions", "Hard questions"), strict=True):
+        SharedData.objects.create(kind=SharedKind.PRESET, name_zh="预置", name_en=name, version=version)
+    run = make_run(test_version=versions[1])
+    RunSource.objects.create(run=run, version=versions[0])
     page = client_of(bob).get(reverse("jobs:run", args=[run.uid])).text
-    assert "preset V1" in page and reverse("datasets:version", args=[version.uid]) not in page
+    compared = client_of(bob).get(reverse("jobs:compare"), {"run": [run.uid, make_run().uid]}).text
+    for text in (page, compared):
+        assert "Everyday questions" in text and "Hard questions" in text and "preset V" not in text
+    assert not any(reverse("datasets:version", args=[version.uid]) in page for version in versions)

@@ -78,6 +78,12 @@ def test_errors_are_listed_in_the_order_of_the_page(client, filled, version):
     assert listed == expected
 
 
+def test_what_is_missing_is_listed_in_the_order_of_the_page(client, filled):
+    typed = filled | {"name": "", "offer": Offer.objects.get().pk, "hp-epoch": "999", "split_ratio": "-1"}
+    answer = client.post(reverse("jobs:panel"), typed, headers={"HX-Request": "true", "HX-Target": "summary"})
+    assert [item.field for item in answer.context["summary"].missing] == ["name", "hp-epoch", "split_ratio"]
+
+
 def test_values_that_were_not_sent_are_shown_with_their_defaults(client, filled):
     form = client.post(CREATE, filled | {"hp-epoch": "999"}).context["form"]
     assert [row.field.value() for row in form.hyperparameters] == ["999", "0.0003", "1"]

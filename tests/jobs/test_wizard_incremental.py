@@ -162,8 +162,9 @@ def test_preset_datasets_are_offered_by_their_name(client, base_model, charlie, 
     SharedData.objects.create(
         kind=SharedKind.PRESET, name_zh="预置", name_en="Everyday questions", version=version
     )
-    page = client.get(CREATE)
-    assert "Everyday questions" in page.text and "internal" not in page.text
+    for address in (CREATE, f"{CREATE}?source={version.uid}"):  # the second with its line among the totals
+        page = client.get(address)
+        assert "Everyday questions" in page.text and "internal" not in page.text
 
 
 def test_a_high_rate_is_advised_against_and_allowed(client, filled):

@@ -97,7 +97,7 @@ def test_the_family_is_locked_while_a_run_is_active(client, finished, make_run, 
     assert page.context["form"].choice.base_model.name == "Toy-8K"
     typed = {"family": "other", "base_model": "Other-8K", "method": "LoRA"}
     answer = client.post(address(finished), typed | {"source": finished.sources.get().version.uid})
-    assert "base_model" in answer.context["form"].errors
+    assert "still active on Toy" in answer.context["form"].errors["base_model"][0]
     assert Run.objects.count() == 2
 
 
