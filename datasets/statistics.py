@@ -44,7 +44,8 @@ def histogram(values: np.ndarray[Any, Any]) -> Histogram:
         return {"edges": [0, 1], "counts": [0], "max": 0, "mean": 0.0, "median": 0.0, "total": 0}
     high = int(np.percentile(values, 99)) + 1
     width = round_up(high / (MOST_BARS - 1))
-    edges = list(range(0, high + width, width))
+    low = int(values.min()) // width * width
+    edges = list(range(low, high + width, width))
     most = int(values.max())
     if most >= edges[-1]:
         edges.append(most + 1)

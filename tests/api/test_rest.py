@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from django.test import Client
 
 from console.models import AuditEntry, Delivery, Scope
 from console.notifications.recording import record
+from console.rest.api import api
 from datasets.models import DatasetVersion
 from jobs import portable
 from jobs.api.rest_configuration import ConfigurationIn
@@ -74,6 +76,22 @@ def test_a_stranger_finds_nothing(call, charlie, make_run):  # noqa: F811
     for path in (f"runs/{run.uid}", f"jobs/{run.job.uid}", f"runs/{run.uid}/log"):
         assert call("get", path, user=charlie).status_code == 404
     assert call("get", "jobs", user=charlie).json() == {"items": [], "next": None}
+
+
+def test_a_stranger_finds_no_data_either(call, charlie, make_version):  # noqa: F811
+    """Every address of the description that names a dataset, a version or one of its parts."""
+    version, tried = make_version(20), 0
+    before = DatasetVersion.objects.values().get()
+    for path, methods in api.get_openapi_schema()["paths"].items():
+        if found := re.match(r"/api/v1/((datasets|dataset-versions)/\{\w+\}.*)", path):
+            uid = version.uid if found[2] == "dataset-versions" else version.dataset.uid
+            address = re.sub(r"\{\w+\}", uid, found[1].replace("{number}", "1"))
+            for method in methods:
+                answer = call(method, address, None if method == "get" else {}, user=charlie)
+                # What is wrong with the call itself may be said first.
+                assert answer.status_code in (404, 422), (method, path)
+                tried += 1
+    assert tried > 12 and DatasetVersion.objects.values().get() == before
 
 
 def test_a_key_that_may_not_delete_does_not(call, make_run):  # noqa: F811
