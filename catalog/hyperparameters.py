@@ -602,8 +602,9 @@ def clean(offered: Sequence[Offered], raw: Mapping[str, Raw]) -> tuple[dict[str,
     return values, errors
 
 
-def conflicts(method: str, values: Mapping[str, Value]) -> dict[str, str]:
-    """What the trainer has against these values together: key to message.
+def conflicts(method: str, values: Mapping[str, Value], *, has_eval: bool | None = None) -> dict[str, str]:
+    """What the trainer has against these values together: key to message. `has_eval` says whether there is a test
+    set, None where that is not known.
 
     A problem of a hyperparameter that is not among the values (the trainer's own default clashes with
     what was entered, such as a learning rate below the usual end of a polynomial schedule) is reported at
@@ -611,7 +612,7 @@ def conflicts(method: str, values: Mapping[str, Value]) -> dict[str, str]:
     help nobody.
     """
     errors: dict[str, str] = {}
-    for problem in check(method, values):
+    for problem in check(method, values, has_eval=has_eval):
         place = next(key for key in (problem.key, "learningRate", *values) if key in values)
         errors.setdefault(place, problems.message(problem))
     return errors

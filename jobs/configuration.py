@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from catalog.hyperparameters import conflicts
 from catalog.models import BaseModel, Model, Offer
 from console.models import User, Workspace
 from datasets.mixing import TEST_ROWS, Source
@@ -24,6 +25,7 @@ from jobs import incremental, lifecycle
 from jobs.data_checks import check_data, check_places
 from jobs.data_rules import CORPUS_RATIO_DEFAULT, DATA_RULES
 from jobs.estimate import estimate
+from jobs.hyperparameter_fields import PREFIX
 from jobs.mix import MixPart, mix
 from jobs.models import ACTIVE_STATES, Job, Publication, Run, RunSource
 from jobs.resources import Resources, resource_problems
@@ -100,6 +102,7 @@ def problems(workspace: Workspace, configuration: Configuration) -> Problems:
     _check_model(configuration, found)
     incremental.check_base(workspace, configuration, found)
     check_data(workspace, configuration, found)
+    _check_evaluation(configuration, found)
     for name, messages in resource_problems(configuration.resources).items():
         found[name] = found[name] or messages
     if configuration.auto_publish:
@@ -161,6 +164,15 @@ def _check_model(configuration: Configuration, found: Problems) -> None:
     offered = Offer.objects.filter(base_model=model, method=configuration.method, enabled=True).exists()
     if not offered or trainer_for(configuration.model_type, configuration.method) is None:
         found["method"].append(_("Choose one of the training methods of %(model)s.") % {"model": model.name})
+
+
+def _check_evaluation(configuration: Configuration, found: Problems) -> None:
+    """What is measured on a test set has one: the trainer would refuse the run once it has begun."""
+    if found or configuration.base_model is None:
+        return  # what is held out makes no sense yet, or the values themselves do not
+    wanted = conflicts(configuration.method, configuration.hyperparameters, has_eval=False)
+    if wanted and training_rows(configuration)[1] == 0:
+        found.update({PREFIX + key: [message] for key, message in wanted.items()})
 
 
 def _check_publication(workspace: Workspace, configuration: Configuration, found: Problems) -> None:

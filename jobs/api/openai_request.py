@@ -84,7 +84,7 @@ def refusal(problems: Problems) -> Refused:
 def _field(name: str) -> str:
     if name.startswith(PREFIX):
         key = name.removeprefix(PREFIX)
-        return f"hyperparameters.{DPO_NAMES.get(key, key)}"
+        return "seed" if key == "seed" else f"hyperparameters.{DPO_NAMES.get(key, key)}"
     return "training_file" if name.startswith("rate-") else _FIELDS.get(name, name)
 
 
@@ -169,6 +169,8 @@ def _hyperparameters(body: CreateJob, offer: Offer, errors: Problems) -> dict[st
             del raw["learningRate"]
         elif isinstance(default, int | float):
             raw["learningRate"] = default * multiplier
+    if body.seed is not None and any(item.key == "seed" for item in offered):
+        raw["seed"] = body.seed
     values, complaints = clean(offered, raw)
     for key in unknown_keys(offered, raw):
         complaints[key] = _("%(key)s is not a hyperparameter of this model and method.") % {
@@ -176,7 +178,7 @@ def _hyperparameters(body: CreateJob, offer: Offer, errors: Problems) -> dict[st
         }
     for key, message in complaints.items():
         errors.setdefault(PREFIX + key, [message])
-    if body.seed is not None:
+    if body.seed is not None and "seed" not in raw:
         if not 0 <= body.seed <= INT_MAX:
             raise invalid(f"seed must lie between 0 and {INT_MAX}.", "seed")
         # The trainer takes one also where the offer leaves it out.

@@ -166,6 +166,15 @@ def test_a_job_learns_from_preferences(client, base_model):  # noqa: F811
     assert (job.method.type, job.method.dpo.hyperparameters.beta) == ("dpo", 0.2)
 
 
+def test_a_seed_keeps_to_the_limits_of_the_offer(client, base_model, upload):  # noqa: F811
+    OfferedHyperparameter.objects.create(
+        offer=base_model.offers.get(), key="seed", default=42, minimum=1, maximum=9
+    )
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.fine_tuning.jobs.create(model="Toy-8K", training_file=upload().id, seed=0)
+    assert caught.value.param == "seed"
+
+
 def test_a_job_is_paused_and_resumed(client, upload, base_model):  # noqa: F811
     job = client.fine_tuning.jobs.create(model="Toy-8K", training_file=upload().id).id
     with pytest.raises(openai.ConflictError):

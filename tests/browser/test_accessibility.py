@@ -58,6 +58,8 @@ def console(alice: User, workspace: Workspace) -> dict[str, str]:
         "base models": "/base-models/",
         "base model": f"/base-models/{base_model.name}/",
         "preferences": "/preferences/",
+        "API keys": "/api-keys/",
+        "try it out": f"/base-models/{base_model.name}/chat/",
         **tell(workspace, alice, done),
     }
 

@@ -51,6 +51,18 @@ def test_the_split_has_limits(workspace, configuration, ratio, allowed):
     assert ("split_ratio" not in problems(workspace, configuration)) is allowed
 
 
+@pytest.mark.parametrize(("split", "allowed"), [(0, False), (0.1, False), (20, True)])
+def test_early_stopping_needs_a_test_set(workspace, configuration, split, allowed):
+    """The trainer would refuse it, once the run has begun."""
+    configuration.split_ratio = split
+    configuration.hyperparameters |= {
+        "earlyStopping": "True",
+        "earlyStopMetric": "validationLoss",
+        "validationStep": 4,
+    }
+    assert ("hp-earlyStopping" not in problems(workspace, configuration)) is allowed
+
+
 def test_only_published_versions_are_trained_on(workspace, configuration, make_version):
     configuration.sources = [Source(make_version(200, VersionState.DRAFT, name="draft"))]
     assert "sources" in problems(workspace, configuration)
