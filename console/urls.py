@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path, re_path
 
-from console import audit_pages, health, metrics, views
+from console import audit_pages, health, member_pages, metrics, views
 from jobs.views import resources, tracking
 
 urlpatterns = [
@@ -16,6 +16,10 @@ urlpatterns = [
     path("theme/", views.set_theme, name="set_theme"),
     path("preferences/", views.preferences, name="preferences"),
     path("workspace/", views.switch_workspace, name="switch_workspace"),
+    path("members/", member_pages.members_page, name="members"),
+    path("members/add/", member_pages.add, name="member_add"),
+    path("members/<int:pk>/role/", member_pages.change, name="member_role"),
+    path("members/<int:pk>/remove/", member_pages.remove, name="member_remove"),
     path("api-keys/", include("console.api.urls")),
     path("api/v1/", include("console.rest.urls")),
     path("healthz", health.healthz, name="healthz"),

@@ -27,6 +27,8 @@ def _back(request: HttpRequest) -> HttpResponseRedirect:
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """The console opens on the list of jobs, as the seed's does."""
+    if not memberships(request):
+        return render(request, "console/no_workspace.html")
     return redirect("jobs:list")
 
 
