@@ -15,7 +15,15 @@ class ThemeForm(forms.Form):
 
 
 class PreferencesForm(forms.ModelForm):
-    """Language, time zone and theme of the signed-in person."""
+    """E-mail address, language, time zone and theme of the signed-in person."""
+
+    email = forms.EmailField(
+        label=_("E-mail address"),
+        required=False,
+        max_length=254,
+        help_text=_("Owners of a workspace find your account by it, or by your user name."),
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+    )
 
     time_zone = forms.CharField(
         label=_("Time zone"),
@@ -29,7 +37,7 @@ class PreferencesForm(forms.ModelForm):
 
     class Meta:
         model = User
-        fields = ("language", "time_zone", "theme")
+        fields = ("email", "language", "time_zone", "theme")
         labels = {"theme": _("Appearance")}
 
     zones = sorted(available_timezones())

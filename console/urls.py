@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path, re_path
 
-from console import audit_pages, health, member_pages, metrics, views
+from console import account, audit_pages, health, member_pages, metrics, views
 from jobs.views import resources, tracking
 
 urlpatterns = [
@@ -15,6 +15,7 @@ urlpatterns = [
     path("language/", views.set_language, name="set_language"),
     path("theme/", views.set_theme, name="set_theme"),
     path("preferences/", views.preferences, name="preferences"),
+    path("preferences/password/", account.PasswordView.as_view(), name="password"),
     path("workspace/", views.switch_workspace, name="switch_workspace"),
     path("members/", member_pages.members_page, name="members"),
     path("members/add/", member_pages.add, name="member_add"),
