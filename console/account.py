@@ -7,8 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import PasswordChangeView
-from django.forms import Form
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse_lazy
 from django.utils.translation import gettext as _
@@ -45,9 +44,9 @@ class PasswordView(PasswordChangeView):
             raise Http404
         return super().dispatch(request, *args, **kwargs)
 
-    def form_valid(self, form: Form) -> HttpResponseBase:
+    def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         messages.success(self.request, _("Password changed. Other sessions have ended."))
         return super().form_valid(form)
 
-    def form_invalid(self, form: Form) -> HttpResponseBase:
+    def form_invalid(self, form: PasswordChangeForm) -> HttpResponse:
         return self.render_to_response(self.get_context_data(form=form), status=422)

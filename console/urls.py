@@ -2,15 +2,15 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 
-from console import account, audit_pages, health, member_pages, metrics, views
+from console import account, audit_pages, health, member_pages, metrics, sign_in, views
 from jobs.views import resources, tracking
 
 urlpatterns = [
     path("", views.home, name="home"),
-    path("login/", LoginView.as_view(template_name="console/login.html"), name="login"),
+    path("login/", sign_in.SignInView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("language/", views.set_language, name="set_language"),
     path("theme/", views.set_theme, name="set_theme"),
@@ -34,6 +34,7 @@ urlpatterns = [
     path("datasets/", include("datasets.urls")),
     path("models/", include("catalog.registry_urls")),
     path("base-models/", include("catalog.urls")),
+    path("admin/login/", sign_in.admin_sign_in),
     path("admin/", admin.site.urls),
     # For programs; at the root, where Qianfan's SDK looks for them.
     path("", include("jobs.api.urls")),
