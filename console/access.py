@@ -34,7 +34,7 @@ def current_membership(request: HttpRequest) -> Membership:
     """
     own = memberships(request)
     if not own:
-        raise Http404(_("You do not belong to any workspace yet. Ask an operator to add you to one."))
+        raise Http404(_("You do not belong to any workspace yet. Ask an owner of one to add you."))
     chosen = request.session.get(SESSION_KEY)
     return next((item for item in own if item.workspace_id == chosen), own[0])
 

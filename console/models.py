@@ -78,6 +78,8 @@ class Membership(models.Model):
         Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="memberships"
     )
     role = models.CharField(_("role"), max_length=6, choices=Role.choices, default=Role.MEMBER)
+    # Unknown of those who were there before it was kept.
+    joined_at = models.DateTimeField(_("joined at"), auto_now_add=True, null=True)
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("user", "workspace"), name="one_membership"),)

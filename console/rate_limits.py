@@ -52,11 +52,16 @@ class Count:
 def count_call(caller: str, *, writes: bool) -> Count | None:
     """Counts one call of `caller` ("key-12"); None where there is no limit, or nobody who counts."""
     limit = settings.API_WRITES_A_MINUTE if writes else settings.API_READS_A_MINUTE
+    return count(f"calls:{caller}:{'write' if writes else 'read'}", limit)
+
+
+def count(what: str, limit: int) -> Count | None:
+    """Counts one more of something that may happen `limit` times a minute (0: any number)."""
     if limit == 0 or time.monotonic() < _paused_until:
         return None
     now = time.time()
     window = int(now // WINDOW_SECONDS)
-    name = f"calls:{caller}:{'write' if writes else 'read'}:{window}"
+    name = f"{what}:{window}"
     try:
         with _client(settings.REDIS_URL).pipeline(transaction=True) as pipe:
             pipe.incr(name)

@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "csp",
     # For its static files: Swagger UI (console/rest/docs.py).
     "ninja",
+    "axes",
 ]
 
 MIDDLEWARE = [
@@ -88,6 +89,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "console.urls"
@@ -321,6 +323,29 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
+# Off: people come through the identity provider only (OIDC_ISSUER).
+PASSWORD_SIGN_IN = env.boolean("PASSWORD_SIGN_IN", True)
+AUTHENTICATION_BACKENDS = [
+    # First: whoever failed too often is refused before any password is looked at.
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend" if PASSWORD_SIGN_IN else "console.sign_in.NoPasswords",
+]
+# So many failures for one name from one address, and for so long after the last of them nobody gets in from there
+# under that name.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=10)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# The time that somebody was told stays true, however often they try meanwhile.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "console.audit.address_of"
+AXES_LOCKOUT_CALLABLE = "console.sign_in.locked_out"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+# The log of the process names who failed from where; passwords are hidden in any case.
+AXES_SENSITIVE_PARAMETERS: list[str] = []
+
 LANGUAGES = [("zh-hans", _("Simplified Chinese")), ("en", _("English"))]
 LANGUAGE_CODE = env.text("LANGUAGE_CODE", "zh-hans")
 LOCALE_PATHS = [BASE_DIR / "locale"]
@@ -376,5 +401,6 @@ LOGGING = {
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
     },
 }

@@ -27,6 +27,8 @@ def _back(request: HttpRequest) -> HttpResponseRedirect:
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """The console opens on the list of jobs, as the seed's does."""
+    if not memberships(request):
+        return render(request, "console/no_workspace.html")
     return redirect("jobs:list")
 
 
@@ -61,7 +63,7 @@ def set_theme(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def preferences(request: HttpRequest) -> HttpResponse:
-    """The person's own language, time zone and theme."""
+    """The person's own e-mail address, language, time zone and theme."""
     form = PreferencesForm(request.POST or None, instance=request.user)
     if request.method == "POST" and form.is_valid():
         user = form.save()

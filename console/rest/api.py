@@ -6,7 +6,7 @@ from ninja import NinjaAPI
 from ninja.operation import Operation
 
 from catalog.api import rest_base_models, rest_models
-from console.rest import errors, notifications, webhooks, workspace
+from console.rest import errors, members, notifications, webhooks, workspace
 from datasets.api import rest_datasets, rest_versions
 from jobs.api import rest_jobs, rest_resources, rest_runs
 
@@ -42,6 +42,7 @@ api = Api(
 errors.add_handlers(api)
 for module in (
     workspace,
+    members,
     rest_resources,
     rest_base_models,
     rest_datasets,

@@ -1,4 +1,4 @@
-"""The workspace that a key belongs to: its people, its limits."""
+"""The workspace that a key belongs to: its name and its limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from django.http import HttpResponse
 from ninja import Router
 from pydantic import BaseModel, Field
 
-from console.models import Membership
 from console.rest.answers import answer
 from console.rest.authentication import READ, ApiRequest
 from console.rest.errors import COMMON
@@ -23,16 +22,6 @@ class WorkspaceOut(BaseModel):
     scope: str = Field(description="What the key may do at most: read, write or admin")
     user: str
     created_at: datetime
-
-
-class Member(BaseModel):
-    username: str
-    name: str
-    role: str
-
-
-class Members(BaseModel):
-    items: list[Member]
 
 
 class StandingOut(BaseModel):
@@ -57,16 +46,6 @@ def workspace(request: ApiRequest) -> HttpResponse:
         created_at=caller.workspace.created_at,
     )
     return answer(request, found)
-
-
-@router.get("/workspace/members", auth=READ, response=COMMON | {200: Members}, summary="Its members")
-def members(request: ApiRequest) -> HttpResponse:
-    found = Membership.objects.filter(workspace=request.auth.workspace).select_related("user")
-    items = [
-        Member(username=item.user.username, name=item.user.get_full_name(), role=item.role)
-        for item in found.order_by("user__username")
-    ]
-    return answer(request, Members(items=items))
 
 
 @router.get(

@@ -74,10 +74,17 @@ def test_health(client):
 
 
 def test_preferences_are_saved(client_of, alice):
-    posted = {"language": "zh-hans", "time_zone": "Europe/Berlin", "theme": "light"}
+    posted = {"language": "zh-hans", "time_zone": "Europe/Berlin", "theme": "light", "email": "a@example.org"}
     client_of(alice).post(reverse("preferences"), posted)
     alice.refresh_from_db()
-    assert (alice.language, alice.time_zone, alice.theme) == ("zh-hans", "Europe/Berlin", "light")
+    assert {key: getattr(alice, key) for key in posted} == posted
+
+
+def test_an_address_that_is_none_is_an_error_at_its_field(client_of, alice):
+    response = client_of(alice).post(reverse("preferences"), {"email": "alice", "theme": "auto"})
+    assert response.status_code == 422
+    assert response.context["form"].errors.keys() == {"email"}
+    assert 'value="alice"' in response.text
 
 
 def test_an_unknown_time_zone_is_an_error_at_its_field(client_of, alice):

@@ -221,6 +221,8 @@ def things(workspace, alice) -> dict[str, str]:
     addresses = {
         "home": reverse("home"),
         "preferences": reverse("preferences"),
+        "password": reverse("password"),
+        "members": reverse("members"),
         "jobs": reverse("jobs:list"),
         "no job": reverse("jobs:list") + "?q=nothing",
         "job": reverse("jobs:detail", args=[job.uid]),
