@@ -93,7 +93,7 @@ def test_a_trainer_that_is_there_already_is_followed_and_no_crash(taken_over, mo
     directory = launch.run_directory(run)
     other = FileLock(directory / LOCK_NAME)
 
-    def locked(_directory):
+    def locked(*_given):
         other.acquire()
         return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({follow.LOCKED})"])
 
