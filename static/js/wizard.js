@@ -88,6 +88,7 @@
 
 (() => {
   const form = document.getElementById("run-form");
+  const start = document.getElementById("start");
 
   const boxes = (field) => [...field.querySelectorAll("input[type=checkbox]")];
   function valueOf(field) {
@@ -135,7 +136,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
       event.preventDefault();
-      form.requestSubmit(document.getElementById("start"));
+      form.requestSubmit(start);
     } else if (event.key === "Enter" && !event.isComposing && event.target.matches?.("[data-no-submit]")) {
       event.preventDefault();
     }
@@ -143,9 +144,13 @@
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "1";
+    start.setAttribute("aria-disabled", "true");
   });
   // Back brings the page as it was left.
-  addEventListener("pageshow", () => delete form.dataset.sent);
+  addEventListener("pageshow", () => {
+    delete form.dataset.sent;
+    start.removeAttribute("aria-disabled");
+  });
 
   markAll();
   document.body.addEventListener("htmx:afterSettle", markAll);

@@ -36,6 +36,7 @@ def console(alice: User, workspace: Workspace) -> dict[str, str]:
     version = published(workspace)
     job = Job.objects.create(workspace=workspace, name="bot", model_type="text2text", created_by=alice)
     done, running = (make_run(job, base_model, version, state) for state in (RunState.DONE, RunState.RUNNING))
+    Run.objects.filter(pk=running.pk).update(base_run=done)
     model = Model.objects.create(workspace=workspace, name="bot", model_type="text2text")
     trained = ModelVersion.objects.create(model=model, number=1, base_model=base_model, method="LoRA")
     Draft.objects.create(user=alice, workspace=workspace, fields={"name": ["half a bot"]})

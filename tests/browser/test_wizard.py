@@ -139,6 +139,12 @@ def test_totals_follow_the_typing(open_page, alice, catalogue, version):
     expect(page.locator("#data-totals")).to_contain_text("100.0 %")
     expect(rate).to_be_focused()
     expect(rate).to_have_value("2.5")
+    # On its way the form says so, and a second press sends nothing.
+    page.evaluate(
+        "document.getElementById('run-form').addEventListener('submit', (event) => event.preventDefault())"
+    )
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#start")).to_have_attribute("aria-disabled", "true")
 
 
 def test_ctrl_enter_sends_it_and_errors_are_read_first(browser, live_server, alice, catalogue):
