@@ -17,6 +17,7 @@ import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
+from console.logs import about_run
 from jobs import directories, launch, lifecycle, progress, warm
 from jobs.lifecycle import LeaseLost
 from jobs.models import Run, RunState
@@ -40,7 +41,7 @@ shutting_down = threading.Event()
 
 def carry_out(run: Run) -> None:
     """Follows a run that `lifecycle.claim_next` gave us until it ends, is released, or is lost to another."""
-    with lifecycle.heartbeat(run) as lost:
+    with about_run(run.uid), lifecycle.heartbeat(run) as lost:
         try:
             _Follower(run, lost).follow()
         except LeaseLost:

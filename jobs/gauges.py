@@ -1,4 +1,4 @@
-"""What Prometheus is told of runs and resource pools; a look costs five small queries."""
+"""What Prometheus is told of runs and resource pools; a look costs six small queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jobs import lifecycle, queueing
-from jobs.models import Pool, Run, RunState
+from jobs.announcing import LOST_AFTER
+from jobs.models import Pool, Run, RunState, Worker
 
 
 class RunGauges(Collector):
@@ -25,6 +26,7 @@ class RunGauges(Collector):
         yield runs
         yield from _queues()
         yield from _devices()
+        yield _slots()
 
 
 def _queues() -> Iterator[Metric]:
@@ -44,6 +46,17 @@ def _queues() -> Iterator[Metric]:
             longest.add_metric([queue, kind], (timezone.now() - since).total_seconds() if since else 0)
     yield waiting
     yield longest
+
+
+def _slots() -> Metric:
+    """Of the workers that give signs of life (jobs/announcing.py)."""
+    slots = GaugeMetricFamily(
+        "jingtiao_worker_slots", "Runs that a worker trains at the same time.", labels=["worker", "queue"]
+    )
+    for worker in Worker.objects.filter(heartbeat_at__gte=timezone.now() - LOST_AFTER):
+        for queue in worker.queues:
+            slots.add_metric([worker.name, queue], worker.slots)
+    return slots
 
 
 def _devices() -> Iterator[Metric]:

@@ -11,7 +11,9 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutting_do
 from django.conf import settings
 
 from console.celery import app
+from console.logs import about_run
 from jobs import announcing, devices, follow, lifecycle, limits, publishing, queueing, retention, warm
+from jobs.models import Run
 from jobs.tracking import sending
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,9 @@ def run_training() -> None:
 def _publish(run_id: int) -> None:
     """Publishes a run; what goes wrong keeps nobody from the runs behind it, and is tried again by `dispatch`."""
     try:
-        publishing.publish(run_id)
+        uid = Run.objects.values_list("uid", flat=True).get(pk=run_id)
+        with about_run(uid):
+            publishing.publish(run_id)
     except Exception:
         logger.exception("the finished run %s could not be published yet", run_id)
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 from prometheus_client import CollectorRegistry
 
 from jobs.gauges import RunGauges
-from jobs.models import Pool, RunState
+from jobs.models import Pool, RunState, Worker
 
 pytestmark = pytest.mark.django_db
 
@@ -44,3 +44,13 @@ def test_a_run_whose_worker_is_silent(figure, make_run, settings) -> None:
     make_run(state=RunState.RUNNING, heartbeat_at=late)
     make_run(state=RunState.RUNNING, heartbeat_at=timezone.now())
     assert figure("jingtiao_runs_without_worker") == 1
+
+
+def test_slots_of_workers_that_live(figure) -> None:
+    now = timezone.now()
+    for name, seen in (("alive", now), ("lost", now - timedelta(minutes=5))):
+        Worker.objects.create(
+            name=name, process="p", host="h", queues=["a100"], slots=4, started_at=now, heartbeat_at=seen
+        )
+    assert figure("jingtiao_worker_slots", worker="alive", queue="a100") == 4
+    assert figure("jingtiao_worker_slots", worker="lost", queue="a100") is None
