@@ -1,7 +1,7 @@
 """One measured training of bench/training.py: `python -m bench.peers NAME DIRECTORY [checkpointing]`.
 
 Prints {"cpu": processor seconds a step, "tokens_per_second", "loss": of the last step} as its last line. The first
-two steps warm up and are not counted.
+two steps warm up and are not counted. `overhead` prints shares of a run of ours instead.
 """
 
 from __future__ import annotations
@@ -89,13 +89,7 @@ class Meter:
 
 def _ours(directory: Path, checkpointing: bool) -> dict[str, Any]:
     """The trainer as it is, events and log included."""
-    import tempfile
-
     from transformers import Trainer
-
-    from jobs.training import text
-    from jobs.training.__main__ import run
-    from jobs.training.stopping import Stop
 
     meter = Meter()
     made = Trainer.__init__
@@ -105,9 +99,17 @@ def _ours(directory: Path, checkpointing: bool) -> dict[str, Any]:
         self.add_callback(meter.callback)
 
     Trainer.__init__ = noticed  # type: ignore[method-assign]
-    if checkpointing:
-        configure = text.SFTConfig
-        text.SFTConfig = lambda **options: configure(**{**options, "activation_checkpointing": True})  # type: ignore[assignment,misc]
+    _train(directory, gradientCheckpointing=str(checkpointing))
+    return meter.result(_tokens(directory))
+
+
+def _train(directory: Path, **further: Any) -> None:
+    """One run of our trainer on the rows and the model of this bench."""
+    import tempfile
+
+    from jobs.training.__main__ import run
+    from jobs.training.stopping import Stop
+
     path = Path(tempfile.mkdtemp(dir=directory))
     (path / "data").mkdir()
     (path / "data" / "train.jsonl").symlink_to(directory / "train.jsonl")
@@ -119,7 +121,7 @@ def _ours(directory: Path, checkpointing: bool) -> dict[str, Any]:
         "loggingSteps": 1,
         "saveStep": 1000,
     }
-    values |= {"validationStep": 0, "gradientAccumulationSteps": 1, "seed": 1}
+    values |= {"validationStep": 0, "gradientAccumulationSteps": 1, "seed": 1, **further}
     spec = {
         "schema": 1,
         "run": "bench",
@@ -134,7 +136,58 @@ def _ours(directory: Path, checkpointing: bool) -> dict[str, Any]:
     }
     (path / "spec.json").write_text(json.dumps(spec))
     assert run(path, Stop()) == 0
-    return meter.result(_tokens(directory))
+
+
+def _overhead(directory: Path, checkpointing: bool) -> dict[str, float]:
+    """What events, metrics and checkpoints take of a run that has a metric at each step and a checkpoint at each 64th,
+    of 128; processor seconds as shares of those between the first and the last step. Sample answers are left out.
+    """
+    from transformers import Trainer
+
+    from jobs.training import samples
+    from jobs.training.callbacks import Report
+    from jobs.training.events import EventWriter
+
+    spent: dict[str, float] = {}
+    within: list[str] = []
+
+    def measure(owner: Any, method: str, name: str) -> None:
+        original = getattr(owner, method)
+
+        def measured(*args: Any, **options: Any) -> Any:
+            began, is_outer = time.process_time(), not within
+            within.append(name)
+            try:
+                return original(*args, **options)
+            finally:
+                within.pop()
+                if is_outer:  # an event that a checkpoint writes belongs to the checkpoint
+                    spent[name] = spent.get(name, 0.0) + time.process_time() - began
+
+        setattr(owner, method, measured)
+
+    samples.PROMPTS = 0
+    measure(EventWriter, "write", "events")
+    measure(Report, "on_step_end", "metrics")
+    measure(Report, "on_log", "metrics")
+    measure(Trainer, "_save_checkpoint", "checkpoints")
+    measure(Report, "on_save", "checkpoints")
+    began = [0.0]
+    train_begin, train_end = Report.on_train_begin, Report.on_train_end
+
+    def begin(*args: Any, **options: Any) -> None:
+        train_begin(*args, **options)
+        spent.clear()
+        began[0] = time.process_time()
+
+    def end(*args: Any, **options: Any) -> None:
+        spent["all"] = time.process_time() - began[0]
+        train_end(*args, **options)
+
+    Report.on_train_begin, Report.on_train_end = begin, end  # type: ignore[method-assign]
+    _train(directory, epoch=8, saveStep=64, gradientCheckpointing=str(checkpointing))
+    total = spent.pop("all")
+    return {name: seconds / total for name, seconds in spent.items()}
 
 
 def _rows(directory: Path) -> list[dict[str, list[int]]]:
@@ -270,6 +323,7 @@ def _llamafactory(directory: Path, checkpointing: bool) -> dict[str, Any]:
 FOUND = {
     "model": _model,
     "ours": _ours,
+    "overhead": _overhead,
     "transformers": _transformers,
     "trl": _trl,
     "llamafactory": _llamafactory,

@@ -1,4 +1,4 @@
-"""How soon a run trains and how fast: `python -m bench.training [start|speed|all] [ROUNDS]`.
+"""How soon a run trains and how fast: `python -m bench.training [start|speed|overhead|all] [ROUNDS]`.
 
 start: seconds from submitting a run (what a click on the button does) to the end of its first optimiser step, with
 an idle worker that has a warm trainer and with one that has none (TRAINER_WARM=0); the tiny Llama, LoRA, the
@@ -8,6 +8,8 @@ speed: a Llama of 7 million parameters, the same rows, batch, length and learnin
 trainer, by transformers' Trainer alone and by TRL's SFTTrainer, each in a process of its own (bench/peers.py) on
 one thread, taking turns ROUNDS times; processor seconds a step and tokens a second, without loading. A bench
 environment of LLaMA-Factory is measured as well where LLAMAFACTORY names its llamafactory-cli.
+
+overhead: what events, metrics and checkpoints take of such a run, as shares of its processor time.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 GOAL_SECONDS = 3.0
+GOAL_SHARE = 0.02
 ROUNDS = 5
 PEERS = ("ours", "transformers", "trl", "llamafactory")
 
@@ -37,6 +40,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="jingtiao-bench-") as directory:
         if what in ("speed", "all"):
             speed(Path(directory), rounds)
+        if what in ("overhead", "all"):
+            overhead(Path(directory))
         if what in ("start", "all"):
             start(Path(directory), rounds)
 
@@ -166,10 +171,22 @@ def _wait(condition: Any, interval: float = 0.1, seconds: float = 90) -> None:
 # --- Throughput -------------------------------------------------------------------------------------------------
 
 
-def speed(directory: Path, rounds: int) -> None:
+def overhead(directory: Path) -> None:
+    _make_model(directory)
+    shares = _peer("overhead", directory, False)
+    listed = "  ".join(f"{name} {100 * share:.2f} %" for name, share in shares.items())
+    verdict = "kept" if sum(shares.values()) < GOAL_SHARE else "MISSED"
+    print(f"of a run of 128 steps: {listed}; goal of {100 * GOAL_SHARE:g} % in all: {verdict}", flush=True)
+
+
+def _make_model(directory: Path) -> None:
     data = directory / "train.jsonl"
     data.write_text("".join(json.dumps(_conversation(number)) + "\n" for number in range(64)))
     _peer("model", directory, False)
+
+
+def speed(directory: Path, rounds: int) -> None:
+    _make_model(directory)
     found: dict[tuple[str, bool], list[dict[str, float]]] = {}
     peers = [name for name in PEERS if name != "llamafactory" or os.environ.get("LLAMAFACTORY")]
     for _ in range(rounds):

@@ -63,7 +63,7 @@ def test_spec_survives_writing_and_reading(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"method": "QLoRA"}, "the method 'QLoRA'"),
+        ({"method": "DoRA"}, "the method 'DoRA'"),
         ({"threads": 0}, "0 threads"),
         ({"hyperparameters": {"epoch": Setting(0, "user")}}, "epoch must be at least 1"),
     ],
