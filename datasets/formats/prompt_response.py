@@ -18,8 +18,8 @@ class PromptResponse(base.Format):
     label = _("Prompt + Response")
     description = _(
         "One conversation a line: a list of turns with prompt and response. The first turn may have a system "
-        "text; weight 0 keeps a turn as context that is not learned. One turn may stand by itself, also as question and "
-        "answer, query and response, or prompt and completion."
+        "text; weight 0 keeps a turn as context that is not learned. One turn may stand by itself, also as question "
+        "and answer, query and response, or prompt and completion."
     )
     sample = "prompt_response.jsonl"
     cells = ("system", "prompt", "response", "weight")
