@@ -36,20 +36,13 @@ class FilesField(forms.FileField):
         return list(files)
 
 
-class UploadForm(forms.Form):
-    """Files of a version and the format they are read in."""
+class FormatForm(forms.Form):
+    """The format that files are read in."""
 
-    files = FilesField(  # type: ignore[assignment]  # the form's own `files` is not used
-        label=gettext_lazy("Files"), error_messages={"required": gettext_lazy("Choose a file first.")}
-    )
     format = forms.ChoiceField(label=gettext_lazy("Format"), required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["files"].help_text = _(
-            ".jsonl, .json, .csv, .xlsx, .parquet or .txt, pictures, and archives of them (.zip, .tar.gz); texts in "
-            "UTF-8. Several files at a time, up to %(size)s each."
-        ) % {"size": filesizeformat(max_file_bytes())}
         self.fields["format"].choices = [  # type: ignore[attr-defined]
             ("", _("Detect from the content")),
             *(
@@ -57,6 +50,23 @@ class UploadForm(forms.Form):
                 for group, formats in by_row_type()
             ),
         ]
+
+
+class UploadForm(FormatForm):
+    """Files of a version and the format they are read in."""
+
+    files = FilesField(  # type: ignore[assignment]  # the form's own `files` is not used
+        label=gettext_lazy("Files"), error_messages={"required": gettext_lazy("Choose a file first.")}
+    )
+
+    field_order: tuple[str, ...] = ("files", "format")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["files"].help_text = _(
+            ".jsonl, .json, .csv, .xlsx, .parquet or .txt, pictures, and archives of them (.zip, .tar.gz); texts in "
+            "UTF-8. Several files at a time, up to %(size)s each."
+        ) % {"size": filesizeformat(max_file_bytes())}
 
 
 class SettingsForm(forms.ModelForm):

@@ -119,13 +119,14 @@ def start_import(version: DatasetVersion, files: Iterable[SourceFile], format_ke
 
 
 @transaction.atomic
-def repeat_import(version: DatasetVersion) -> None:
-    """Imports the files that the version has once more; raises NotAllowed."""
+def repeat_import(version: DatasetVersion, format_key: str | None = None) -> None:
+    """Imports the files that the version has once more, in another format if one is given ("" detects it anew); raises
+    NotAllowed."""
     version = locked(version)
     require_open(version)
     if not version.files.exists():
         raise NotAllowed(_("This version has no files yet."))
-    _reset(version, version.format, version.size)
+    _reset(version, version.format if format_key is None else format_key, version.size)
     _wake(version)
 
 

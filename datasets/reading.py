@@ -23,7 +23,7 @@ from datasets.blocks import ready_block
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 # Lines are read in blocks. Of one that is not wholly good, smaller pieces are tried before single lines.
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 512 * 1024
 PIECE_BYTES = 32 * 1024
 _SPACE = re.compile(r"[ \t\r\n]*")
 

@@ -13,7 +13,7 @@ from console.access import get_visible, get_writable, may_write
 from console.htmx import HtmxHttpRequest, wants_fragment
 from datasets import publishing
 from datasets.encodings import ENCODINGS
-from datasets.forms import UploadForm
+from datasets.forms import FormatForm, UploadForm
 from datasets.models import DatasetVersion
 from datasets.preview import TASTE_ROWS, ShownRow, first_rows
 from datasets.problems import error_count, grouped, spoilt_files
@@ -66,6 +66,7 @@ def version_context(request: HtmxHttpRequest, version: DatasetVersion) -> dict[s
         "groups": grouped(version.problems, version.problem_kinds),
         "first_rows": _taste(version),
         "form": UploadForm() if context["may_write"] else None,
+        "format_form": FormatForm(auto_id="again_%s", initial={"format": version.format}),
     }
 
 

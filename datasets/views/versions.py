@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -14,6 +15,7 @@ from django_htmx.http import HttpResponseStopPolling
 
 from console.htmx import HtmxHttpRequest
 from datasets import publishing
+from datasets.forms import FormatForm
 from datasets.models import DatasetVersion, VersionState
 from datasets.views.common import go, version_context, visible_version, writable_version
 
@@ -48,8 +50,10 @@ def accept(request: HtmxHttpRequest, uid: str) -> HttpResponse:
 @require_POST
 @login_required
 def retry(request: HtmxHttpRequest, uid: str) -> HttpResponse:
-    """Imports the version's files once more."""
-    return _change(request, uid, publishing.repeat_import, "")
+    """Imports the version's files once more, in another format if `format` is sent."""
+    form = FormatForm(request.POST)
+    chosen = form.cleaned_data["format"] if "format" in request.POST and form.is_valid() else None
+    return _change(request, uid, partial(publishing.repeat_import, format_key=chosen), "")
 
 
 @require_POST

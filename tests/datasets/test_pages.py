@@ -330,6 +330,17 @@ def test_a_failed_import_can_be_repeated(client_of, alice, failed) -> None:
     assert imported(failed).problem_count == 1
 
 
+def test_the_files_are_read_in_another_format_without_another_upload(client_of, alice, draft) -> None:
+    """What was detected is a guess."""
+    client = client_of(alice)
+    assert 'id="again_format"' in client.get(of_version("version", draft)).text
+    for asked, expected in (({"format": "alpaca"}, "alpaca"), ({"format": "?"}, "alpaca"), ({}, "alpaca")):
+        client.post(of_version("retry", draft), asked)
+        assert (imported(draft).format, draft.state) == (expected, VersionState.FAILED)
+    client.post(of_version("retry", draft), {"format": ""})
+    assert (imported(draft).format, draft.state) == ("prompt_response", VersionState.DRAFT)
+
+
 def test_the_rows_are_downloaded(client_of, bob, draft) -> None:
     answer = client_of(bob).get(of_version("download", draft))
     assert answer["Content-Disposition"] == 'attachment; filename="Greetings-V1.jsonl"'
