@@ -51,9 +51,12 @@ def list_models(caller: Caller, request: HttpRequest) -> dict[str, Any]:
     """Base models that can be trained, then what was published, newest first."""
     offered = Exists(Offer.objects.filter(base_model=OuterRef("pk"), enabled=True))
     bases = BaseModel.objects.filter(offered, enabled=True).select_related("family")
-    versions = (
-        lookups.model_versions(caller).filter(state=ModelVersionState.READY).order_by("-pk")[:MOST_LISTED]
-    )
+    bases = bases.only("name", "family__name")
+    versions = ModelVersion.objects.filter(model__workspace=caller.workspace, state=ModelVersionState.READY)
+    versions = versions.select_related("model__workspace", "base_model").order_by("-pk")
+    versions = versions.only(
+        "uid", "created_at", "model__name", "model__workspace__name", "base_model__name"
+    )[:MOST_LISTED]
     return listed([*map(_describe_base, bases), *map(_describe_version, versions)])
 
 

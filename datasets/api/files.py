@@ -132,7 +132,8 @@ def _new_version(caller: Caller, name: str) -> DatasetVersion:
 
 def _files(caller: Caller) -> QuerySet[DatasetVersion]:
     versions = DatasetVersion.objects.filter(dataset__workspace=caller.workspace)
-    return versions.exclude(state=VersionState.EMPTY).select_related("dataset").prefetch_related("files")
+    versions = versions.exclude(state=VersionState.EMPTY).defer("statistics", "import_saved")
+    return versions.select_related("dataset").prefetch_related("files")
 
 
 def list_files(caller: Caller, request: HttpRequest) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def job_id(run: Run) -> str:
 
 
 def describe_jobs(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Jobs with few queries: `sources__version` should be prefetched."""
+    """Jobs out of `openai_jobs._runs`, with few queries."""
     runs = list(runs)
     rates = OfferedHyperparameter.objects.filter(
         key="learningRate", offer__base_model__in={run.base_model_id for run in runs}
@@ -97,10 +97,10 @@ def _published_as(run: Run) -> str | None:
 
 
 def _trained_tokens(run: Run) -> int | None:
-    data = run.summary.get("data", {})
-    if run.state != RunState.DONE or "trained_tokens" not in data:
+    tokens: float | None = run.tokens_an_epoch  # type: ignore[attr-defined]  # an annotation
+    if run.state != RunState.DONE or tokens is None:
         return None
-    return round(data["trained_tokens"] * (run.epoch or run.summary.get("epochs", 1)))
+    return round(tokens * (run.epoch or run.whole_epochs or 1))  # type: ignore[attr-defined]
 
 
 def _error(run: Run) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import F, Prefetch, QuerySet
 from django.http import HttpRequest
 
 from console.api.errors import conflict, not_found
@@ -16,15 +16,25 @@ from jobs import lifecycle
 from jobs.api.openai_answers import describe_checkpoint, describe_event, describe_jobs, status
 from jobs.api.openai_request import CreateJob, configuration_of, refusal
 from jobs.configuration import ConfigurationRefused, submit
-from jobs.models import Run
+from jobs.models import Run, RunSource
+
+# What is told of a run, which has sixty columns and large ones; so have the versions of data.
+_RELATED = ("job", "base_model", "test_version", "model_version__model", "model_version__base_model")
+_TOLD = (
+    *("uid", "method", "state", "created_at", "finished_at", "eta_seconds", "epoch", "paused_at"),
+    *("hyperparameters", "resolved", "failure", "metadata", "publication", "publish_name"),
+    *("job__workspace", "base_model__name", "test_version__uid", "model_version__uid"),
+    *("model_version__model__name", "model_version__base_model__name"),
+)
 
 
 def _runs(caller: Caller) -> QuerySet[Run]:
-    found = Run.objects.filter(job__workspace=caller.workspace)
-    found = found.select_related(
-        "job__workspace", "base_model", "test_version", "model_version__model", "model_version__base_model"
+    sources = RunSource.objects.select_related("version").only("run", "version__uid")
+    found = Run.objects.filter(job__workspace=caller.workspace).select_related(*_RELATED).only(*_TOLD)
+    found = found.annotate(
+        tokens_an_epoch=F("summary__data__trained_tokens"), whole_epochs=F("summary__epochs")
     )
-    return found.prefetch_related("sources__version")
+    return found.prefetch_related(Prefetch("sources", sources))
 
 
 def _uid(given: str) -> str:
