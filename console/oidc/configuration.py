@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from console import env
@@ -51,3 +52,9 @@ def read() -> Issuer | None:
         operators=env.text("OIDC_OPERATORS").strip(),
         matches_email=env.boolean("OIDC_MATCH_EMAIL", False),
     )
+
+
+def issuer() -> Issuer:
+    """The one in force, for what is reached only where there is one."""
+    assert settings.OIDC is not None
+    return settings.OIDC

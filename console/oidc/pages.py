@@ -8,7 +8,6 @@ from http import HTTPStatus
 from allauth.socialaccount.providers.base import AuthProcess
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
-from django.conf import settings
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -18,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 from requests import RequestException
 
+from console.oidc.configuration import issuer
 from console.oidc.provider import Exchange, Provider
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def start(request: HttpRequest) -> HttpResponse:
 @never_cache
 def callback(request: HttpRequest) -> HttpResponse:
     """Back from the issuer, with a code or a refusal."""
-    view = OAuth2CallbackView.adapter_view(Exchange(request, settings.OIDC.address))
+    view = OAuth2CallbackView.adapter_view(Exchange(request, issuer().address))
     try:
         response: HttpResponse = view(request)
     except FAILURES as error:
@@ -54,7 +54,7 @@ def callback(request: HttpRequest) -> HttpResponse:
 
 
 def _unreachable(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.warning("Sign-in through %s failed: %r", settings.OIDC.address, error)
+    logger.warning("Sign-in through %s failed: %r", issuer().address, error)
     return failed(request, status=HTTPStatus.BAD_GATEWAY)
 
 
@@ -63,5 +63,5 @@ def failed(request: HttpRequest, reason: str = "", status: int = HTTPStatus.FORB
     reason = reason or _(
         "Try again in a moment; if it stays, tell your administrator. The log of the console says why."
     )
-    context = {"reason": reason, "name": settings.OIDC.name}
+    context = {"reason": reason, "name": issuer().name}
     return render(request, "console/sign_in_failed.html", context, status=status)

@@ -10,12 +10,12 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.socialaccount.providers.base import AuthError
-from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from console.models import Membership, User, Workspace
+from console.oidc.configuration import issuer
 from console.oidc.pages import failed
 from console.oidc.provider import Provider
 
@@ -42,7 +42,7 @@ class People(DefaultSocialAccountAdapter):  # type: ignore[misc]
         """An account that is there already, where the operator allows it, the issuer says that it has checked the
         address, one account alone has it, and nobody else of the issuer owns that. allauth then removes the password
         of the account: whoever made it might have entered an address that is not theirs."""
-        if not settings.OIDC.matches_email:
+        if not issuer().matches_email:
             return None
         for address in (item.email for item in sociallogin.email_addresses if item.verified):
             found = list(User.objects.filter(email__iexact=address, is_active=True)[:2])
@@ -53,10 +53,10 @@ class People(DefaultSocialAccountAdapter):  # type: ignore[misc]
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Makes an operator, or no longer one, of somebody whose groups say so; every time they sign in."""
-        if not settings.OIDC.operators:
+        if not issuer().operators:
             return
         user = sociallogin.user
-        is_operator = settings.OIDC.operators in _groups(sociallogin)
+        is_operator = issuer().operators in _groups(sociallogin)
         if (user.is_staff, user.is_superuser) != (is_operator, is_operator):
             user.is_staff = user.is_superuser = is_operator
             if user.pk:
@@ -86,7 +86,7 @@ class People(DefaultSocialAccountAdapter):  # type: ignore[misc]
             raise ImmediateHttpResponse(
                 failed(request, _("You did not allow it there. Nothing has happened."))
             )
-        logger.warning("Sign-in through %s failed: %.500s", settings.OIDC.address, exception or error)
+        logger.warning("Sign-in through %s failed: %.500s", issuer().address, exception or error)
         raise ImmediateHttpResponse(failed(request))
 
 
@@ -101,14 +101,14 @@ def _groups(sociallogin: SocialLogin) -> list[Any]:
 
 def _enter(user: User) -> None:
     """Lets a new account into the workspace that the operator named."""
-    if not settings.OIDC.workspace:
+    if not issuer().workspace:
         return
-    found = list(Workspace.objects.filter(name=settings.OIDC.workspace)[:2])
+    found = list(Workspace.objects.filter(name=issuer().workspace)[:2])
     if len(found) == 1:
-        Membership.objects.create(user=user, workspace=found[0], role=settings.OIDC.role)
+        Membership.objects.create(user=user, workspace=found[0], role=issuer().role)
     else:
         logger.warning(
             "OIDC_WORKSPACE: %s workspace is called %r",
             "more than one" if found else "no",
-            settings.OIDC.workspace,
+            issuer().workspace,
         )

@@ -8,9 +8,10 @@ from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
-from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
+
+from console.oidc.configuration import issuer
 
 
 class Exchange(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
@@ -23,8 +24,8 @@ class Exchange(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     def openid_config(self) -> dict[str, Any]:
         """The document of the issuer. Raises OAuth2Error if it speaks for another one (Discovery 1.0, 4.3)."""
         found: dict[str, Any] = super().openid_config
-        if str(found.get("issuer", "")).rstrip("/") != settings.OIDC.address:
-            raise OAuth2Error(f"{settings.OIDC.address} calls itself {found.get('issuer')!r}")
+        if str(found.get("issuer", "")).rstrip("/") != issuer().address:
+            raise OAuth2Error(f"{issuer().address} calls itself {found.get('issuer')!r}")
         return found
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
@@ -50,16 +51,16 @@ class Provider(OpenIDConnectProvider):  # type: ignore[misc]
     oauth2_adapter_class = Exchange
 
     def __init__(self, request: HttpRequest) -> None:
-        issuer = settings.OIDC
+        found = issuer()
         app = SocialApp(
             provider=self.id,
-            provider_id=issuer.address,
-            name=issuer.name,
-            client_id=issuer.client_id,
-            secret=issuer.client_secret,
+            provider_id=found.address,
+            name=found.name,
+            client_id=found.client_id,
+            secret=found.client_secret,
             settings={
-                "server_url": f"{issuer.address}/.well-known/openid-configuration",
-                "scope": issuer.scopes,
+                "server_url": f"{found.address}/.well-known/openid-configuration",
+                "scope": found.scopes,
                 "oauth_pkce_enabled": True,
             },
         )
