@@ -90,7 +90,7 @@ def _seconds_left(username: str, address: str | None) -> float:
 
 
 @never_cache
-def admin_sign_in(request: HttpRequest, extra_context: object = None) -> HttpResponse:
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
     """The admin has no form of its own: one page signs in, with all that stands above."""
     target = request.GET.get("next") or reverse("admin:index")
     if admin.site.has_permission(request):

@@ -39,6 +39,8 @@ class IdentityProvider:
 @contextmanager
 def identity_provider(port: int = 0) -> Iterator[IdentityProvider]:
     with warnings.catch_warnings():
+        import authlib.deprecate  # noqa: F401 -- which has its warnings shown always
+
         warnings.simplefilter("ignore")  # it uses what its own library is about to drop
         import oidc_provider_mock
     app = oidc_provider_mock.app()
