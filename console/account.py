@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import PasswordChangeView
@@ -39,8 +40,7 @@ class PasswordView(PasswordChangeView):
     success_url = reverse_lazy("preferences")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        # Who comes through an identity provider has none to change.
-        if isinstance(request.user, User) and not request.user.has_usable_password():
+        if isinstance(request.user, User) and not has_password(request.user):
             raise Http404
         return super().dispatch(request, *args, **kwargs)
 
@@ -50,3 +50,8 @@ class PasswordView(PasswordChangeView):
 
     def form_invalid(self, form: PasswordChangeForm) -> HttpResponse:
         return self.render_to_response(self.get_context_data(form=form), status=422)
+
+
+def has_password(user: User) -> bool:
+    """Whether there is a password to change: who comes through an identity provider has none, or needs none."""
+    return bool(settings.PASSWORD_SIGN_IN) and user.has_usable_password()

@@ -1,5 +1,10 @@
 """People and workspaces for operators."""
 
+from allauth.account import admin as _account_admin  # noqa: F401 -- registered, so that they can be taken back
+from allauth.account.models import EmailAddress
+from allauth.socialaccount import admin as _social_admin  # noqa: F401
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.http import HttpRequest
@@ -12,6 +17,11 @@ from console.notifications import admin as notifications_admin  # noqa: F401 -- 
 admin.site.site_header = _("Jingtiao administration")
 admin.site.site_title = _("Jingtiao")
 admin.site.index_title = _("What is offered, and to whom")
+
+# Of allauth's tables only the links between accounts and the identity provider are used.
+admin.site.unregister((EmailAddress, SocialApp, SocialToken))
+if settings.OIDC is None:
+    admin.site.unregister(SocialAccount)
 
 
 class MembershipInline(admin.TabularInline):

@@ -50,6 +50,8 @@ RECORDED: dict[str, Recorded] = {
         secrets=("password",),
         m2m=("groups", "user_permissions"),
     ),
+    # Through which person of the identity provider an account is entered.
+    "socialaccount.SocialAccount": Recorded(("user", "provider", "uid")),
     "console.Workspace": Recorded(("name",), "self"),
     "console.Membership": Recorded(("user", "workspace", "role"), "workspace"),
     "console.ApiKey": Recorded(("user", "workspace", "name", "scope", "revoked_at"), "workspace"),

@@ -42,6 +42,15 @@ class PreferencesForm(forms.ModelForm):
 
     zones = sorted(available_timezones())
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if settings.OIDC and settings.OIDC.matches_email:
+            # Whoever has an address gets the account: nobody gives themselves one.
+            self.fields["email"].disabled = True
+            self.fields["email"].help_text = _(
+                "An operator changes it: people are recognised by it at sign-in."
+            )
+
 
 class RoleForm(forms.Form):
     role = forms.ChoiceField(

@@ -13,6 +13,7 @@ from django.core.management.utils import get_random_secret_key
 from django.utils.translation import gettext_lazy as _
 
 from console import env
+from console.oidc import configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var"))).resolve()
@@ -71,6 +72,11 @@ INSTALLED_APPS = [
     # For its static files: Swagger UI (console/rest/docs.py).
     "ninja",
     "axes",
+    # Always, although they are used with OIDC_ISSUER alone: their rows belong to people, who could not be deleted
+    # where the tables are there and the apps are not.
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
 ]
 
 MIDDLEWARE = [
@@ -89,6 +95,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -323,8 +330,18 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
-# Off: people come through the identity provider only (OIDC_ISSUER).
+# The identity provider that people may sign in with (console/oidc/).
+OIDC = configuration.read()
+SOCIALACCOUNT_ADAPTER = "console.oidc.people.People"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+ACCOUNT_ADAPTER = "console.oidc.people.Accounts"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SIGNUP_FIELDS = ["username*"]
+ACCOUNT_UNIQUE_EMAIL = False
+# Off: people come through the identity provider only.
 PASSWORD_SIGN_IN = env.boolean("PASSWORD_SIGN_IN", True)
+if not PASSWORD_SIGN_IN and OIDC is None:
+    raise ImproperlyConfigured("PASSWORD_SIGN_IN=false needs OIDC_ISSUER: nobody could sign in")
 AUTHENTICATION_BACKENDS = [
     # First: whoever failed too often is refused before any password is looked at.
     "axes.backends.AxesStandaloneBackend",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from urllib.parse import urlencode
 
 from axes.models import AccessAttempt
 from django.conf import settings
@@ -40,6 +41,19 @@ class SignInView(LoginView):
             return HttpResponseNotAllowed(["GET", "HEAD", "OPTIONS"])
         return super().post(request, *args, **kwargs)
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        return context | ways_in(context["next"])
+
+
+def ways_in(target: str) -> dict[str, Any]:
+    """What the page offers: a form or none, and the way to the identity provider; `target` opens afterwards."""
+    ways: dict[str, Any] = {"password_sign_in": settings.PASSWORD_SIGN_IN}
+    if settings.OIDC:
+        query = "?" + urlencode({"next": target}) if target else ""
+        ways |= {"sso_url": reverse("oidc_start") + query, "sso_name": settings.OIDC.name}
+    return ways
+
 
 class NoPasswords(ModelBackend):
     """For a team that signs in through its identity provider only: no password opens anything, wherever it is sent.
@@ -59,7 +73,8 @@ def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[s
         minutes,
     ) % {"minutes": minutes}
     form = AuthenticationForm(request, initial={"username": credentials.get("username")})
-    context = {"form": form, "problem": problem, "next": request.POST.get("next", "")}
+    target = request.POST.get("next", "")
+    context = {"form": form, "problem": problem, "next": target} | ways_in(target)
     answer = render(request, TEMPLATE, context, status=429)
     add_never_cache_headers(answer)
     answer["Retry-After"] = str(max(1, math.ceil(seconds)))
@@ -75,7 +90,7 @@ def _seconds_left(username: str, address: str | None) -> float:
 
 
 @never_cache
-def admin_sign_in(request: HttpRequest, extra_context: object = None) -> HttpResponse:
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
     """The admin has no form of its own: one page signs in, with all that stands above."""
     target = request.GET.get("next") or reverse("admin:index")
     if admin.site.has_permission(request):

@@ -41,5 +41,7 @@ urlpatterns = [
     path("", include("jobs.api.urls")),
 ]
 
+if settings.OIDC:
+    urlpatterns.append(path("oidc/", include("console.oidc.urls")))
 if settings.DEBUG:
     urlpatterns.append(path("styleguide/", views.styleguide, name="styleguide"))

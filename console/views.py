@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from console.access import SESSION_KEY, memberships
+from console.account import has_password
 from console.forms import PreferencesForm, ThemeForm
 from console.models import User
 
@@ -71,7 +72,8 @@ def preferences(request: HttpRequest) -> HttpResponse:
             translation.activate(user.language)
         messages.success(request, _("Preferences saved."))
         return redirect("preferences")
-    return render(request, "console/preferences.html", {"form": form}, status=422 if form.errors else 200)
+    context = {"form": form, "has_password": isinstance(request.user, User) and has_password(request.user)}
+    return render(request, "console/preferences.html", context, status=422 if form.errors else 200)
 
 
 @require_POST

@@ -47,9 +47,12 @@ def test_the_old_password_cannot_be_guessed_from_an_open_session(client_of, alic
     assert alice.check_password("password")
 
 
-def test_who_has_no_password_is_offered_no_change(client_of, alice):
-    alice.set_unusable_password()
-    alice.save()
+@pytest.mark.parametrize("is_off", [True, False])
+def test_who_signs_in_without_a_password_is_offered_no_change(client_of, alice, settings, is_off):
+    settings.PASSWORD_SIGN_IN = not is_off
+    if not is_off:
+        alice.set_unusable_password()
+        alice.save()
     client = client_of(alice)
     assert ADDRESS not in client.get(reverse("preferences")).text
     assert client.get(ADDRESS).status_code == 404

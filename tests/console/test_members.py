@@ -10,6 +10,8 @@ from django.urls import reverse
 from console import members, rate_limits
 from console.api import keys
 from console.models import ApiKey, AuditEntry, Membership, Role, Scope, User
+from jobs.models import Run, RunState
+from tests.jobs.conftest import base_model, make_run  # noqa: F401  (fixtures)
 
 PAGE, ADD = reverse("members"), reverse("member_add")
 
@@ -169,3 +171,11 @@ def test_the_page_asks_the_same_number_of_queries_for_any_number_of_people(
     client = client_of(alice)
     with django_assert_max_num_queries(4):
         assert "person-4" in client.get(PAGE).text
+
+
+def test_runs_of_somebody_who_was_removed_go_on(alice, bob, make_run):  # noqa: F811
+    run = make_run(RunState.RUNNING)
+    Run.objects.filter(pk=run.pk).update(created_by=bob)
+    members.remove(bob.memberships.get(), alice)
+    run.refresh_from_db()
+    assert (run.state, run.stop_requested_at, run.created_by) == (RunState.RUNNING, None, bob)
