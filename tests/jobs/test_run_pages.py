@@ -438,6 +438,7 @@ def test_every_timeline_entry_reads_as_a_sentence(make_run, alice):
     samples = {
         "started": {"host": "gpu-01", "device": "cuda"},
         "taken_over": {"host": "gpu-02"},
+        "moved": {"host": "gpu-02"},
         "published": {"model": "kefu", "version": 2},
         "publish_requested": {"model": "kefu"},
         "checkpoints_deleted": {"count": 2, "days": 30},
