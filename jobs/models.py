@@ -56,7 +56,7 @@ class Job(models.Model):
         related_name="+",
     )
     # The same for their training mode (SFT, DPO, …).
-    mode = models.CharField(_("training mode"), max_length=20, blank=True)
+    mode = models.CharField(_("training mode"), max_length=20, blank=True, default="", db_default="")
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -285,13 +285,15 @@ class Run(models.Model):
     follower = models.CharField(_("follower"), max_length=200, blank=True)
     heartbeat_at = models.DateTimeField(_("last sign of life"), null=True, blank=True)
     # The GPUs of the follower's machine that it holds (jobs/devices.py); empty on machines without.
-    held_devices = models.JSONField(_("devices that it holds"), default=list, blank=True)
+    held_devices = models.JSONField(_("devices that it holds"), default=list, db_default=[], blank=True)
     # Starts of the trainer process so far, and how many of its events are already in the database (bytes).
     attempt = models.PositiveIntegerField(_("starts"), default=0)
     crashes = models.PositiveIntegerField(_("crashes"), default=0)
     events_offset = models.PositiveBigIntegerField(_("events read (bytes)"), default=0)
     # Which machine's directory of it counts (jobs/directories.py).
-    directory_mark = models.CharField(_("mark of its directory"), max_length=32, blank=True)
+    directory_mark = models.CharField(
+        _("mark of its directory"), max_length=32, blank=True, default="", db_default=""
+    )
 
     # Progress as the trainer last reported it.
     phase = models.CharField(_("phase"), max_length=30, blank=True)

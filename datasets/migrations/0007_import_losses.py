@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='datasetversion',
             name='import_losses',
-            field=models.PositiveSmallIntegerField(default=0, verbose_name='lost workers'),
+            field=models.PositiveSmallIntegerField(db_default=0, default=0, verbose_name='lost workers'),
         ),
     ]

@@ -114,7 +114,7 @@ class DatasetVersion(models.Model):
     import_attempt = models.PositiveIntegerField(_("starts"), default=0)
     # How far an attempt has come: datasets.saved.Saved, {} where there is nothing to go on with.
     # Workers that ended in the middle of it, one after another, since there was something new to go on with.
-    import_losses = models.PositiveSmallIntegerField(_("lost workers"), default=0)
+    import_losses = models.PositiveSmallIntegerField(_("lost workers"), default=0, db_default=0)
     import_saved = models.JSONField(_("saved state of the import"), default=dict, blank=True)
 
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

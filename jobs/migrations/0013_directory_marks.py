@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='run',
             name='directory_mark',
-            field=models.CharField(blank=True, max_length=32, verbose_name='mark of its directory'),
+            field=models.CharField(blank=True, db_default='', default='', max_length=32, verbose_name='mark of its directory'),
         ),
     ]

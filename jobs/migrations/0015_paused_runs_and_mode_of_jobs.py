@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='job',
             name='mode',
-            field=models.CharField(blank=True, max_length=20, verbose_name='training mode'),
+            field=models.CharField(blank=True, db_default='', default='', max_length=20, verbose_name='training mode'),
         ),
         migrations.AddField(
             model_name='run',

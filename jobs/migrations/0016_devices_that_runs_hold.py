@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='run',
             name='held_devices',
-            field=models.JSONField(blank=True, default=list, verbose_name='devices that it holds'),
+            field=models.JSONField(blank=True, db_default=[], default=list, verbose_name='devices that it holds'),
         ),
     ]
