@@ -63,6 +63,7 @@ class PictureTokenizer:
 
     def __init__(self, processor: Any) -> None:
         self.tokenizer, self.image_token = processor.tokenizer, processor.image_token
+        self.backend_tokenizer = self.tokenizer.backend_tokenizer
         self.template = processor.chat_template
         self.eos_token = self.tokenizer.eos_token
         self.all_special_tokens = self.tokenizer.all_special_tokens
@@ -91,9 +92,6 @@ class PictureTokenizer:
             return [{"type": "text", "text": text}]
         picture = {"type": "image"}
         return [*texts[:1], picture, *texts[1:]] if before.strip() else [picture, *texts]
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return self.tokenizer(*args, **options)
 
 
 def prepare_pictures(

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from catalog.loading import load_data_files
 from catalog.models import BaseModel, Model, ModelVersion, WeightsKind
@@ -213,12 +213,12 @@ def test_a_mistake_in_the_filter_is_tied_to_its_field(open_page, alice, dataset_
     field.fill("(")
     field.press("Enter")
     page.locator("#id_q_error").wait_for()
-    assert field.get_attribute("aria-invalid") == "true"
-    assert field.get_attribute("aria-describedby") == "id_q_error"
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_attribute("aria-describedby", "id_q_error")
     field.fill("call")
     field.press("Enter")
     page.locator("mark").first.wait_for()
-    assert field.get_attribute("aria-invalid") is None
+    expect(field).not_to_have_attribute("aria-invalid", "true")
 
 
 def test_axe_would_tell(open_page, alice, console):

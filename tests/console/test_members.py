@@ -173,7 +173,7 @@ def test_the_page_asks_the_same_number_of_queries_for_any_number_of_people(
         user = User.objects.create_user(f"person-{number}")
         Membership.objects.create(user=user, workspace=workspace)
     client = client_of(alice)
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         assert "person-4" in client.get(PAGE).text
 
 

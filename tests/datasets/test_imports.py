@@ -202,7 +202,7 @@ def test_the_progress_of_a_lost_worker_stays_while_it_is_taken_over(waiting) -> 
     version = waiting(a__jsonl=GOOD)
     for saved, progress in (({}, 0), ({"layout": 1}, 20)):
         DatasetVersion.objects.update(progress=20, import_saved=saved, import_heartbeat_at=None)
-        imports._claim(version.pk)
+        imports.claim(version.pk)
         version.refresh_from_db()
         assert version.progress == progress
 
@@ -210,5 +210,5 @@ def test_the_progress_of_a_lost_worker_stays_while_it_is_taken_over(waiting) -> 
 def test_workers_that_got_further_are_not_counted_as_lost(waiting) -> None:
     version = waiting(a__jsonl=GOOD)
     DatasetVersion.objects.update(import_losses=imports.MAX_LOSSES)
-    claimed = imports._claim(version.pk)
+    claimed = imports.claim(version.pk)
     assert claimed and claimed.import_losses == 0
