@@ -51,7 +51,7 @@ bench-viewers: $(VENV)/.dev translations
 bench-lists: $(VENV)/.run translations
 	@$(BIN)/python -m bench.lists $(ARGS)
 
-# Many tiny runs while every kind of process is killed; then every run, step and model is accounted for (5 minutes).
+# Many tiny runs while every kind of process is killed; then all runs, steps and models are accounted for (7 minutes).
 chaos: $(VENV)/.run translations
 	@$(BIN)/python -m bench.chaos $(ARGS)
 

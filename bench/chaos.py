@@ -1,4 +1,4 @@
-"""Runs in a storm: `python -m bench.chaos [--runs 30] [--minutes 5] [--seed 1] [--kinds web,trainer,…]`.
+"""Runs in a storm: `python -m bench.chaos [--runs 24] [--minutes 7] [--seed 1] [--kinds web,trainer,…]`.
 
 A console of its own (`manage.py up`, embedded services, a second training worker) in a temporary directory trains many
 tiny runs with real trainers. Meanwhile, at moments that the seed decides, its processes are killed with -9, Redis is
@@ -504,8 +504,8 @@ def report(
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.chaos", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--runs", type=int, default=24)
+    parser.add_argument("--minutes", type=float, default=7)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--keep", type=Path, help="an empty directory to work in, which stays")
