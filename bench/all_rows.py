@@ -8,6 +8,7 @@ of those base models. Everything lies in a temporary directory and goes with it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -209,13 +210,15 @@ def _submitter() -> Any:
             default_storage.save(f"datasets/{version.uid}/{name}", ContentFile(picture))
         return version
 
-    pictures = _pictures()
-    drawn = list(pictures)
+    drawn = _pictures()
+    pictures = {name: picture for name, (_words, picture) in drawn.items()}
     made = {
         "messages": version_of("messages", [{"messages": chat} for chat in _chats()], {}),
         **{kind: version_of(kind, rows, {}) for kind, rows in _preferences().items()},
         "image_caption": version_of(
-            "image_caption", [{"image": name, "prompt": _words(name)} for name in drawn], pictures
+            "image_caption",
+            [{"image": name, "prompt": words} for name, (words, _picture) in drawn.items()],
+            pictures,
         ),
         "image_messages": version_of(
             "image_messages",
@@ -224,10 +227,10 @@ def _submitter() -> Any:
                     "image": name,
                     "messages": [
                         {"role": "user", "content": "<image>\nWhat is this?"},
-                        {"role": "assistant", "content": f"{_words(name)}."},
+                        {"role": "assistant", "content": f"{words}."},
                     ],
                 }
-                for name in drawn
+                for name, (words, _picture) in drawn.items()
             ],
             pictures,
         ),
@@ -256,12 +259,8 @@ def _submitter() -> Any:
     return submit_run
 
 
-def _words(name: str) -> str:
-    return "a " + Path(name).stem.replace("-", " ")
-
-
-def _pictures() -> dict[str, bytes]:
-    """Twelve drawn shapes of 64 pixels, by the name that a row has for them."""
+def _pictures() -> dict[str, tuple[str, bytes]]:
+    """Twelve drawn shapes of 64 pixels and the words for each, by the name that an import would store them under."""
     from PIL import Image, ImageDraw
 
     drawn = {}
@@ -277,7 +276,8 @@ def _pictures() -> dict[str, bytes]:
                 pen.polygon(((32, 12), (52, 52), (12, 52)), fill=colour)
             file = BytesIO()
             picture.save(file, "PNG")
-            drawn[f"images/{colour}-{shape}.png"] = file.getvalue()
+            name = f"images/{hashlib.sha256(file.getvalue()).hexdigest()[:16]}.png"
+            drawn[name] = f"a {colour} {shape}", file.getvalue()
     return drawn
 
 
