@@ -65,7 +65,7 @@ def listed(run: Run | None) -> tuple[Any, ...]:
     if run is None:
         return ()
     clock = int(time.time() / CLOCK_SECONDS) if run.state == RunState.RUNNING else 0
-    moved = (run.events_offset, run.attempt, run.phase, run.stop_requested_at, run.finished_at)
+    moved = (run.events_offset, run.attempt, run.phase, run.stop_requested_at, run.paused_at, run.finished_at)
     return (run.pk, run.state, *moved, run.model_version_id, clock)
 
 

@@ -116,3 +116,11 @@ def test_lists_are_sent_again_when_a_run_on_them_has_moved(client_of, alice, run
     type(running).objects.update(events_offset=200, step=6)
     assert client.get(address, headers=HTMX | {"x-seen": seen}).status_code == 200
     assert "<!doctype html>" in client.get(address, headers={"x-seen": seen}).text
+
+
+def test_a_list_is_sent_again_when_a_waiting_run_on_it_is_paused(client_of, alice, make_run):
+    run, client, address = make_run(), client_of(alice), reverse("jobs:list")
+    seen = re.search(r'"x-seen": "(\w+)"', client.get(address, headers=HTMX).text)[1]
+    assert client.get(address, headers=HTMX | {"x-seen": seen}).status_code == 204
+    lifecycle.request_pause(run, alice)
+    assert client.get(address, headers=HTMX | {"x-seen": seen}).status_code == 200
