@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 import shutil
 import socket
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -79,11 +78,7 @@ def _mark(directory: Path) -> str:
 
 def _clear(directory: Path) -> None:
     """Removes what an earlier turn left on this machine, its trainer first."""
-    trainers = launch.find_trainer_processes(directory)
-    for process in trainers:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(trainers, timeout=KILL_SECONDS)
+    psutil.wait_procs(launch.kill_trainers(directory), timeout=KILL_SECONDS)
     shutil.rmtree(directory, ignore_errors=True)
 
 

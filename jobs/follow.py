@@ -84,9 +84,7 @@ def end_stray_trainer(run: Run) -> None:
     held = Run.objects.filter(pk=run.pk, state=RunState.RUNNING).values_list("follower", flat=True).first()
     if held is not None and lifecycle.is_here(held):
         return
-    for process in launch.find_trainer_processes(launch.run_directory(run)):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    launch.kill_trainers(launch.run_directory(run))
 
 
 class _Follower:

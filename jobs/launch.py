@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,15 @@ def find_trainer_processes(directory: Path) -> list[psutil.Process]:
         for process in psutil.process_iter(["cmdline"])
         if (process.info["cmdline"] or [])[1:4] == command or _was_warm(process, directory)
     ]
+
+
+def kill_trainers(directory: Path) -> list[psutil.Process]:
+    """Kills the trainer processes of a run directory on this machine, and returns them."""
+    trainers = find_trainer_processes(directory)
+    for process in trainers:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return trainers
 
 
 def _was_warm(process: psutil.Process, directory: Path) -> bool:
