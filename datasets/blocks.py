@@ -121,7 +121,7 @@ def ready_block(key: str, raw: bytes, line: int, end: int) -> ReadyBlock | None:
         if marks.quotes != _quotes(raw) + more or (decoder is layout.decoders[-1] and b"\\u0022" in raw):
             return None
         judgement = judged(json, talks, marks)
-        return judgement and ReadyBlock(json, json.split(b"\n")[:-1], *judgement, raw, line, end)
+        return judgement and ReadyBlock(*judgement, raw, line, end)
     return None
 
 

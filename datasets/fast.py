@@ -15,6 +15,7 @@ import numpy as np
 
 from datasets.formats.base import MAX_TURNS
 from datasets.hints import differ
+from datasets.joined import Joined
 
 Weight = Literal[0, 1] | None
 Array = np.ndarray[Any, Any]
@@ -80,12 +81,11 @@ class Ready(msgspec.Struct):
 
 @dataclass(slots=True)
 class ReadyBlock:
-    """Good rows from lines that follow each other (datasets/blocks.py): `json` are their canonical lines, each with its
-    end. Replies, characters, language (an index of datasets.columns.LANGUAGES), and whether a question and its reply
-    are in different languages, each a row. `raw` are the lines of the file, of which `line` is the first."""
+    """Good rows from lines that follow each other (datasets/blocks.py), as canonical `lines`. Replies, characters,
+    language (an index of datasets.columns.LANGUAGES), and whether a question and its reply are in different languages,
+    each a row. `raw` are the lines of the file, of which `line` is the first."""
 
-    json: bytes
-    lines: list[bytes]
+    lines: Joined
     turns: Array
     characters: Array
     languages: Array

@@ -17,6 +17,7 @@ from datasets.columns import Counted, is_han, language_of
 from datasets.fast import Talk
 from datasets.formats.base import MAX_TURNS
 from datasets.hints import JUDGED_CHARACTERS, LANGUAGE_CHARACTERS
+from datasets.joined import Joined
 
 Array = np.ndarray[Any, Any]
 _QUOTE, _SLASH = ord('"'), ord("\\")
@@ -53,7 +54,9 @@ def marks_of(json: bytes) -> Marks | None:
     """The marks in lines whose texts may be any valid JSON; None if a text is written in another way than canonical
     lines write it, or holds rare control characters."""
     content = np.frombuffer(json, np.uint8)
-    places = np.flatnonzero((content == _QUOTE) | (content == _SLASH))
+    is_either = content == _QUOTE
+    np.logical_or(is_either, content == _SLASH, out=is_either)
+    places = np.flatnonzero(is_either)
     is_slash = content[places] == _SLASH
     if not is_slash.any():
         return Marks(places, np.zeros(len(places), np.int64), len(places))
@@ -72,8 +75,10 @@ def marks_of(json: bytes) -> Marks | None:
     return Marks(places[at], np.cumsum(begins)[at], int(len(places) - np.count_nonzero(is_slash)))
 
 
-def judged(json: bytes, talks: list[Talk[Any]], marks: Marks) -> tuple[Array, Array, Array, Array] | None:
-    """Replies, characters, language and mixed languages of each conversation; None if one is not plainly good."""
+def judged(
+    json: bytes, talks: list[Talk[Any]], marks: Marks
+) -> tuple[Joined, Array, Array, Array, Array] | None:
+    """The lines, and replies, characters, language and mixed languages of each; None if one is not plainly good."""
     content = np.frombuffer(json, np.uint8)
     counts = np.fromiter([len(talk.messages) for talk in talks], np.int64, len(talks))
     if not counts.all() or counts.max() > 2 * MAX_TURNS or not _is_utf8(json):
@@ -103,22 +108,23 @@ def judged(json: bytes, talks: list[Talk[Any]], marks: Marks) -> tuple[Array, Ar
     if turns is None:
         return None
     sizes = end - begin - 1 - (marks.escapes[start + _TEXT_END] - marks.escapes[start + _TEXT])
+    # A line begins one byte before its first mark.
+    lines = Joined(json, np.append(places[start[first] - 2] - 1, len(json)))
     if json.isascii():
         characters = np.add.reduceat(sizes, first)
         nothing = np.zeros(len(talks), np.int64)
-        return turns, characters, language_of(nothing, nothing, characters), np.zeros(len(talks), bool)
+        return lines, turns, characters, language_of(nothing, nothing, characters), np.zeros(len(talks), bool)
     # In UTF-8 all bytes of a character but the first are from 80 to BF.
     further = Counted(np.frombuffer(json, np.int8) < 0xC0 - 256)
     lengths = sizes - (further.before(end) - further.before(begin))
     characters = np.add.reduceat(lengths, first)
-    bounds = np.append(places[start[first] - 2] - 1, len(json))
-    han = np.diff(Counted(is_han(content)).before(bounds))
-    language = language_of(np.diff(further.before(bounds)), han, characters)
+    han = np.diff(Counted(is_han(content)).before(lines.starts))
+    language = language_of(np.diff(further.before(lines.starts)), han, characters)
     replies = np.flatnonzero(places[start + _ROLE_END] - places[start + _ROLE] - 1 == _ASSISTANT)
     differing = replies[_differ(json, begin, end, sizes, lengths, replies)]
     mixes = np.zeros(len(talks), bool)
     mixes[row[differing]] = True
-    return turns, characters, language, mixes
+    return lines, turns, characters, language, mixes
 
 
 def _is_utf8(json: bytes) -> bool:

@@ -8,15 +8,20 @@ is tested on is trained on as well. Where equal rows get in the way, the counts 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from datasets.models import DatasetVersion
 from datasets.rows import digests_of, iter_rows
 
 # Seed, section 数据配置: 最多支持1000条数据用于测试, the first ones are taken.
 TEST_ROWS = 1000
+# A value for each row of a version, or each different line: a byte or eight, where sets of numbers take a hundred.
+Chosen = np.ndarray[tuple[int], np.dtype[np.bool_]]
+Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -101,16 +106,18 @@ def characters_of(version: DatasetVersion, rows: int) -> float:
 # --- Drawing -------------------------------------------------------------------------------------------------
 
 
-def draw(rows: int, wanted: int, seed: str) -> set[int]:
-    """The numbers of `wanted` of `rows` rows, none twice; all of them where fewer are there."""
-    return set(random.Random(seed).sample(range(rows), min(rows, wanted)))  # noqa: S311  (no secret)
+def draw(rows: int, wanted: int, seed: str) -> Chosen:
+    """True for `wanted` of `rows` rows, for all of them where fewer are there."""
+    chosen = np.zeros(rows, bool)
+    chosen[random.Random(seed).sample(range(rows), min(rows, wanted))] = True  # noqa: S311  (no secret)
+    return chosen
 
 
 @dataclass(frozen=True)
 class Split:
-    """What is held out: the numbers of the rows for each part, and the digests of their lines."""
+    """What is held out: for each part, True for such rows of its version; and the digests of their lines."""
 
-    rows: list[set[int]]
+    rows: list[Chosen]
     digests: set[int]
 
 
@@ -118,59 +125,71 @@ def hold_out(parts: Sequence[Part], seed: int) -> Split:
     """Chooses the rows of the test set. Lines are chosen and not rows, so that equal rows stay together; a line
     that occurs more often than rows are wanted is trained on.
 
-    Reads the digests of every version and keeps an entry of a set for each row. Two different lines that had the
-    same digest would merely be kept on the same side.
+    Reads the digests of every version. Two different lines that had the same digest would merely be kept on the
+    same side.
     """
-    split = Split([set() for _part in parts], set())
+    rows = [np.zeros(part.source.version.row_count, bool) for part in parts]
+    held = trained = np.empty(0, np.uint64)
     if not any(part.held_out for part in parts):
-        return split
-    trained: set[int] = set()
-    for part, held_out in zip(parts, split.rows, strict=True):
-        taken = _taken(part, seed)
-        lines = digests_of(part.source.version).tolist()
-        copies = Counter(lines[number] for number in taken)
-        wanted = part.held_out - sum(count for line, count in copies.items() if line in split.digests)
-        undecided = [line for line in copies if line not in split.digests and line not in trained]
-        random.Random(_seed(part, seed, "split")).shuffle(undecided)  # noqa: S311
-        for line in undecided:
-            if copies[line] <= wanted:
-                split.digests.add(line)
-                wanted -= copies[line]
-            else:
-                trained.add(line)
-        held_out.update(number for number in taken if lines[number] in split.digests)
-    return split
+        return Split(rows, set())
+    for part, is_held_out in zip(parts, rows, strict=True):
+        taken = np.flatnonzero(_taken(part, seed))
+        digests = digests_of(part.source.version)[taken]
+        lines, first, copies = np.unique(digests, return_index=True, return_counts=True)
+        order = np.argsort(first)
+        lines, copies = lines[order], copies[order]
+        is_held = np.isin(lines, held)
+        undecided = np.flatnonzero(~is_held & ~np.isin(lines, trained))
+        wanted = part.held_out - int(copies[is_held].sum())
+        is_held[undecided] = _held_of(copies[undecided], wanted, _seed(part, seed, "split"))
+        held = np.union1d(held, lines[is_held])
+        trained = np.union1d(trained, lines[~is_held])
+        is_held_out[taken] = np.isin(digests, held)
+    return Split(rows, set(held.tolist()))
 
 
-def mixed_rows(part: Part, held_out: Container[int], seed: int) -> Iterator[tuple[bytes, bool]]:
+def _held_of(copies: Counts, wanted: int, seed: str) -> Chosen:
+    """True for lines, of which there are so many copies each, that together make `wanted` rows or a few less."""
+    is_held = np.zeros(len(copies), bool)
+    order = array("q", range(len(copies)))
+    random.Random(seed).shuffle(order)  # noqa: S311
+    for line in order:
+        if wanted <= 0:
+            break
+        if copies[line] <= wanted:
+            is_held[line] = True
+            wanted -= int(copies[line])
+    return is_held
+
+
+def mixed_rows(part: Part, is_held_out: Chosen, seed: int) -> Iterator[tuple[bytes, bool]]:
     """The rows of one source as (canonical JSON line, held out?), in the order of the version.
 
-    `held_out` are the numbers of the rows that `hold_out` chose. Which rows are drawn once more depends on the
-    seed and the version alone.
+    `is_held_out` is true for the rows that `hold_out` chose. Which rows are drawn once more depends on the seed and
+    the version alone.
     """
-    taken = _taken(part, seed)
-    rest = [number for number in taken if number not in held_out]
-    copies = int(part.source.sampling_rate)
-    wanted = sampled_rows(len(rest), part.source.sampling_rate) - copies * len(rest)
-    chance = random.Random(_seed(part, seed, "rate"))  # noqa: S311
-    extra = set(chance.sample(rest, wanted))
-    is_taken = taken if isinstance(taken, range) else set(taken)
-    for number, line in enumerate(iter_rows(part.source.version)):
-        if number not in is_taken:
-            continue
-        if number in held_out:
+    rate = part.source.sampling_rate
+    is_taken = _taken(part, seed)
+    rest = np.flatnonzero(is_taken & ~is_held_out)
+    times = np.zeros(len(is_taken), np.int64)
+    times[rest] = int(rate)
+    wanted = sampled_rows(len(rest), rate) - int(rate) * len(rest)
+    times[rest[draw(len(rest), wanted, _seed(part, seed, "rate"))]] += 1
+    for line, taken, held_out, count in zip(
+        iter_rows(part.source.version), is_taken, is_held_out, times, strict=True
+    ):
+        if taken and held_out:
             yield line, True
-            continue
-        for _copy in range(copies + (number in extra)):
+        for _copy in range(count):
             yield line, False
 
 
-def _taken(part: Part, seed: int) -> range | list[int]:
-    """The numbers of the rows that take part, in order."""
+def _taken(part: Part, seed: int) -> Chosen:
+    """True for the rows of the version that take part."""
     rows = part.source.version.row_count
     if part.taken == rows:
-        return range(rows)
-    return sorted(draw(rows, part.taken, _seed(part, seed, "take")))
+        return np.ones(rows, bool)
+    return draw(rows, part.taken, _seed(part, seed, "take"))
 
 
 def _seed(part: Part, seed: int, purpose: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -17,12 +18,13 @@ import numpy as np
 
 from datasets.archives import Refused
 from datasets.blocks import LAYOUTS
-from datasets.columns import FLAG_BITS, Block, digests
+from datasets.columns import FLAG_BITS, Block
 from datasets.fast import DECODERS, Ready, ReadyBlock
 from datasets.formats import FORMATS, detect
 from datasets.formats.base import Format, RowError, cut, texts, turns
 from datasets.growing import GrowingWriter
 from datasets.hints import personal_data, said_oddly, suspects
+from datasets.joined import Joined
 from datasets.models import DatasetVersion
 from datasets.pictures import PictureError, Shelf
 from datasets.problems import ERROR, KINDS, Problem, excerpt
@@ -114,6 +116,8 @@ class Result:
         # Rows that are counted but not written yet, each with its file and where it comes from.
         self._block: list[_Kept] = []
         self._block_bytes = 0
+        self._hasher = ThreadPoolExecutor(1, "hash")
+        self._hashing: Future[None] | None = None
         # The file that is read, and what of it was taken before.
         self._number, self._start = 0, BEGINNING
         self._begin_with(Earlier())
@@ -158,6 +162,7 @@ class Result:
         """Ends the files. Without an error they hold everything then."""
         if self.columns:
             self.columns.close()
+        self._hasher.shutdown()
         self._problems_file.close()
         self._pictures_file.close()
 
@@ -351,8 +356,8 @@ class Result:
         self._write()
         flags = block.mixes_languages * FLAG_BITS["mixed_languages"]
         found = [(int(number), "mixed_languages") for number in np.flatnonzero(flags)]
-        keys = digests(block.lines)
-        found += self._warnings(block.lines, block.json, keys)
+        keys = block.lines.digests()
+        found += self._warnings(block.lines, keys)
         for number, kind in sorted(found):
             self._problem(name, kind, None, block.ready(number))
             flags[number] |= FLAG_BITS[kind]
@@ -380,8 +385,8 @@ class Result:
         if not self._block:
             return
         assert self.columns
-        lines = [row.line for row in self._block]
-        for number, kind in sorted(self._warnings(lines, b"\n".join(lines) + b"\n", digests(lines))):
+        lines = Joined.of([row.line for row in self._block])
+        for number, kind in sorted(self._warnings(lines, lines.digests())):
             row = self._block[number]
             self._problem(row.file, kind, None, row.at)
             row.flags |= FLAG_BITS[kind]
@@ -392,15 +397,20 @@ class Result:
         self._block_bytes = 0
         self._check_size()
 
-    def _warnings(self, lines: list[bytes], joined: bytes, keys: Any) -> list[tuple[int, str]]:
-        """Takes in lines, also joined with an end each, and their digests; returns which ones came before or seem to
-        hold personal data."""
-        self.hash.update(joined)
-        self.bytes += len(joined)
+    def _warnings(self, lines: Joined, keys: Any) -> list[tuple[int, str]]:
+        """Takes in lines and their digests; returns which ones came before or seem to hold personal data."""
+        self._hash(lines.content)
+        self.bytes += len(lines.content)
         found = [(int(number), "duplicate") for number in np.flatnonzero(self._seen.add(keys))]
-        for number in suspects(lines, joined):
+        for number in suspects(lines):
             found += [(number, kind) for kind in personal_data(lines[number])]
         return found
+
+    def _hash(self, content: bytes) -> None:
+        """Takes the rows into their hash, beside the work that goes on."""
+        if self._hashing:
+            self._hashing.result()
+        self._hashing = self._hasher.submit(self.hash.update, content)
 
     def _check_size(self) -> None:
         if self.bytes > MAX_UNPACKED_BYTES:

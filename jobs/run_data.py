@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+import numpy as np
 
 from datasets.columns import digest
 from datasets.connections import ConnectionFailed
@@ -187,11 +188,13 @@ def rows_of(run: Run) -> Iterator[MixedRow]:
     split = 0.0 if run.test_version else run.split_ratio
     parts = plan(sources_of(run), split, rules.most_rows, rules.most_held_out)
     held_out = hold_out(parts, seed)
+    # Of a test set that was chosen, and of them those that are trained on.
+    tested = _tested(run)
     trained: set[int] = set()
 
     def noted(origin: Origin, line: bytes, home: Home) -> MixedRow:
-        if run.test_version:
-            trained.add(digest(line))
+        if tested and (of_line := digest(line)) in tested:
+            trained.add(of_line)
         return MixedRow(origin, line, False, home)
 
     own = 0
@@ -211,6 +214,13 @@ def rows_of(run: Run) -> Iterator[MixedRow]:
         for line in islice(iter_rows(version), TEST_ROWS):
             if digest(line) not in trained:
                 yield MixedRow(origin, line, True, version)
+
+
+def _tested(run: Run) -> set[int]:
+    """The digests of the lines of a chosen test set."""
+    if run.test_version is None:
+        return set()
+    return set(map(digest, islice(iter_rows(run.test_version), TEST_ROWS)))
 
 
 def training_lines(run: Run) -> Iterator[tuple[bytes, Home]]:
@@ -233,8 +243,8 @@ def _corpus_rows(run: Run, own: int, held_out: set[int], seed: int) -> Iterator[
     origin = Origin(Kind.CORPUS, str(run.corpus), version.row_count)
     wanted = corpus_rows(own, run.corpus_ratio, version.row_count)
     chosen = draw(version.row_count, wanted, f"{seed}:{version.uid}:corpus")
-    for number, line in enumerate(iter_rows(version)):
-        if number in chosen and digest(line) not in held_out:
+    for line, is_chosen in zip(iter_rows(version), chosen, strict=True):
+        if is_chosen and digest(line) not in held_out:
             yield origin, line, version
 
 
@@ -243,14 +253,13 @@ def _base_rows(run: Run, held_out: set[int], seed: int) -> Iterator[Drawn]:
     base = run.base_run
     if base is None or not run.base_mix or not mixes_base(run):
         return
-    usable, rows = [], 0
-    for number, (line, _home) in enumerate(training_lines(base)):
-        rows += 1
-        if digest(line) not in held_out:
-            usable.append(number)
+    is_usable = np.fromiter((digest(line) not in held_out for line, _home in training_lines(base)), bool)
+    rows = len(is_usable)
     origin = Origin(Kind.BASE_RUN, str(base), rows)
+    usable = np.flatnonzero(is_usable)
     picked = draw(len(usable), round(rows * run.base_mix / 100), f"{seed}:{base.uid}:base")
-    chosen = {usable[index] for index in picked}
-    for number, (line, home) in enumerate(training_lines(base)):
-        if number in chosen:
+    is_picked = np.zeros(rows, bool)
+    is_picked[usable[picked]] = True
+    for (line, home), taken in zip(training_lines(base), is_picked, strict=True):
+        if taken:
             yield origin, line, home
