@@ -6,8 +6,9 @@ median of ROUNDS runs. PostgreSQL, Redis, worker and runs lie in a temporary dir
 
 speed: a Llama of 7 million parameters, the same rows, batch, length and learning rate, full-parameter, by our
 trainer, by transformers' Trainer alone and by TRL's SFTTrainer, each in a process of its own (bench/peers.py) on
-one thread, taking turns ROUNDS times; processor seconds a step and tokens a second, without loading. A bench
-environment of LLaMA-Factory is measured as well where LLAMAFACTORY names its llamafactory-cli.
+one thread, taking turns ROUNDS times; processor seconds a step and tokens a second, without loading. So does
+LLaMA-Factory's command line, which is installed once into an environment of its own (var/bench/llamafactory, about
+3 GB) where the package index can be reached; LLAMAFACTORY names another llamafactory-cli, or is "no".
 
 overhead: what events, metrics and checkpoints take of such a run, as shares of its processor time.
 """
@@ -22,15 +23,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 GOAL_SECONDS = 3.0
 GOAL_SHARE = 0.02
-ROUNDS = 5
+ROUNDS = 3
 PEERS = ("ours", "transformers", "trl", "llamafactory")
 
 
@@ -188,11 +191,17 @@ def _make_model(directory: Path) -> None:
 def speed(directory: Path, rounds: int) -> None:
     _make_model(directory)
     found: dict[tuple[str, bool], list[dict[str, float]]] = {}
-    peers = [name for name in PEERS if name != "llamafactory" or os.environ.get("LLAMAFACTORY")]
-    for _ in range(rounds):
+    peers = [name for name in PEERS if name != "llamafactory" or _llamafactory()]
+    for number in range(rounds):
         for checkpointing in (False, True):
             for name in peers:
-                found.setdefault((name, checkpointing), []).append(_peer(name, directory, checkpointing))
+                result = _peer(name, directory, checkpointing)
+                found.setdefault((name, checkpointing), []).append(result)
+                kind = "with" if checkpointing else "without"
+                print(
+                    f"round {number + 1} of {rounds}: {name} {kind} checkpointing, {result['cpu']:.3f} s a step",
+                    flush=True,
+                )
     print(f"{'trainer':14}{'checkpointing':>14}{'cpu s/step':>12}{'tokens/s':>10}{'loss':>9}")
     figures = {}
     for (name, checkpointing), results in found.items():
@@ -204,6 +213,29 @@ def speed(directory: Path, rounds: int) -> None:
         best = min(figures[name, checkpointing] for name in peers if name != "ours")
         kind = "with" if checkpointing else "without"
         print(f"ours / fastest other, {kind} checkpointing: {figures['ours', checkpointing] / best:.2f}")
+
+
+@cache
+def _llamafactory() -> str:
+    """The path of llamafactory-cli, installed if need be; "" if it cannot be had, and then it is said why."""
+    named = os.environ.get("LLAMAFACTORY", "")
+    if named:
+        return named if named != "no" else ""
+    home = ROOT / "var" / "bench" / "llamafactory"
+    command = home / "bin" / "llamafactory-cli"
+    if not command.exists():
+        print(
+            "installing LLaMA-Factory into an environment of its own, which takes some minutes …", flush=True
+        )
+        venv.create(home, with_pip=True)
+        install = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "llamafactory"]
+        done = subprocess.run(install, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            print(f"LLaMA-Factory is not measured, it could not be installed: {reason}", flush=True)
+            return ""
+    os.environ["LLAMAFACTORY"] = str(command)
+    return str(command)
 
 
 def _peer(name: str, directory: Path, checkpointing: bool) -> dict[str, float]:
