@@ -37,6 +37,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LEASE_SECONDS = 6
 FROZEN_SECONDS = LEASE_SECONDS + 4
 START_SECONDS = 180
+# After the storm, before what became of the runs is looked up.
+CALM_SECONDS = 60
 # Of the whole time: new runs are submitted during the first part, and strikes end with the second, so that what has
 # been hit can end.
 SUBMITTING, STRIKING = 0.4, 0.6
@@ -538,6 +540,9 @@ def weather(directory: Path, chosen: argparse.Namespace, kinds: list[str]) -> in
         set_up(console)
         began = time.monotonic()
         in_time = rage(console, storm, seconds, rng)
+        deadline = time.monotonic() + CALM_SECONDS
+        while not console.is_ready() and time.monotonic() < deadline:
+            time.sleep(1)
         found, figures = settle(console, storm.wanted)
         found["over in time"] = 1, [] if in_time else [f"not after {seconds:.0f} s"]
     finally:
