@@ -180,8 +180,8 @@ class _Follower:
                 self.run.refresh_from_db(
                     fields=["stop_requested_at", "preempt_requested_at", "paused_at", "lease"]
                 )
-        except (OperationalError, InterfaceError):
-            logger.warning("%s: the database is away", self.run.uid)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("%s: the database is away or full: %s", self.run.uid, str(error).strip())
             close_old_connections()
 
     def _is_to_end(self) -> bool:

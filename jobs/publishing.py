@@ -255,7 +255,8 @@ def _complete(run_id: int, version: ModelVersion, files: list[dict[str, Any]]) -
 def _delay(run_id: int, error: Exception) -> None:
     """Says on the run why it is not published yet; what was copied of it makes room on a storage that is full."""
     full = is_full(error)
-    code, said = ("storage_full", {}) if full else ("publishing_delayed", {"error": str(error)[:ERROR_LENGTH]})
+    code = "storage_full" if full else "publishing_delayed"
+    said = {} if full else {"error": str(error)[:ERROR_LENGTH]}
     with transaction.atomic():
         run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
         if run.publication != Publication.PENDING:

@@ -142,8 +142,8 @@ def test_discarding_asks_first(client, filled):
     key = Draft.objects.get().key
     for page, back in ((client.get(CREATE), ""), (client.get(reverse("jobs:list")), "&amp;back=list")):
         assert f'data-dialog="discard-{key}"' in page.text
-        dialog = page.text.partition(f'<dialog class="dialog" id="discard-{key}"')[2].partition("</dialog>")[0]
-        assert f'action="{DISCARD}?draft={key}{back}"' in dialog
+        dialog = page.text.partition(f'<dialog class="dialog" id="discard-{key}"')[2]
+        assert f'action="{DISCARD}?draft={key}{back}"' in dialog.partition("</dialog>")[0]
         assert page.text.count(f"{DISCARD}?draft={key}") == 1
 
 
