@@ -54,7 +54,7 @@ def remove_files(deletion_id: int) -> None:
     if deletion is None:
         return
     for folder in deletion.folders:
-        _remove_folder(folder)
+        remove_folder(folder)
     for name in deletion.run_directories:
         # Runs and their checkpoints only: nothing outside the directory of runs can be meant.
         if re.fullmatch(r"[a-z0-9-]+(/checkpoints/checkpoint-[0-9]+)?", name):
@@ -64,7 +64,7 @@ def remove_files(deletion_id: int) -> None:
     logger.info("files of %s %s removed", deletion.kind, deletion.uid)
 
 
-def _remove_folder(path: str) -> None:
+def remove_folder(path: str) -> None:
     """Removes everything under a path of the storage."""
     try:
         folders, files = default_storage.listdir(path)
@@ -73,5 +73,5 @@ def _remove_folder(path: str) -> None:
     for name in files:
         default_storage.delete(f"{path}/{name}")
     for name in folders:
-        _remove_folder(f"{path}/{name}")
+        remove_folder(f"{path}/{name}")
     default_storage.delete(path)  # on a disk the empty folder itself; elsewhere there is none

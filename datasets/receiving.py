@@ -8,7 +8,6 @@ cut off, and where the disk has fewer the file goes on from there.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import secrets
@@ -30,6 +29,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from console.disks import is_full
 from console.models import User
 from datasets import publishing
 from datasets.models import DatasetVersion, Upload
@@ -163,7 +163,7 @@ def _room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
         raise NotAllowed(_("The server's disk is full. Tell your administrator.")) from error
 

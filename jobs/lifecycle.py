@@ -6,7 +6,8 @@
         Waiting ──claimed──► Running ──► Done │ Failed │ Stopped ◄────┤
             └────────────── stopped before it began ──► Stopped       │
 ```
-A run that is paused is released with its progress, and waits without being claimed until it is resumed.
+A run that is paused is released with its progress, and waits without being claimed until it is resumed. So is one
+that the machine has no room for on its disk.
 
 The database decides: a worker may carry out a run only after `claim_next` gave it a lease, and writes only
 while that lease is the newest. A Celery message merely wakes a worker up, so a lost or doubled one changes
@@ -274,16 +275,33 @@ def finish(run: Run, state: RunState, failure: dict[str, Any] | None = None, **d
 def release(run: Run, kind: str, **data: Any) -> None:
     """Puts a leased run back into the queue, its progress kept; `kind` says why on the timeline."""
     with leased(run) as current:
-        _move(current, RunState.WAITING)
-        current.follower = ""
-        current.heartbeat_at = None
-        current.phase = ""
-        current.eta_seconds = None
+        _back_to_the_queue(current)
         current.save()
         note(current, kind, **data)
         if kind == "preempted":
             notifying.run_preempted(current)
         limits.watch([current.job.workspace_id])
+
+
+def rest(run: Run, reason: dict[str, Any]) -> None:
+    """Puts a leased run back into the queue, its progress kept, where it rests until somebody resumes it: what kept it
+    from going on (`reason`, as in `finish`) is for people to mend, and no fault of the run."""
+    with leased(run) as current:
+        _back_to_the_queue(current)
+        current.paused_at = timezone.now()
+        current.failure = reason
+        current.save()
+        note(current, "rests", **reason)
+        notifying.run_rests(current)
+        limits.watch([current.job.workspace_id])
+
+
+def _back_to_the_queue(run: Run) -> None:
+    _move(run, RunState.WAITING)
+    run.follower = ""
+    run.heartbeat_at = None
+    run.phase = ""
+    run.eta_seconds = None
 
 
 def request_stop(run: Run, user: User) -> bool:
@@ -331,8 +349,8 @@ def resume(run: Run, user: User) -> bool:
         current = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
         if current.state not in ACTIVE_STATES or current.paused_at is None:
             return False
-        current.paused_at = None
-        current.save(update_fields=["paused_at"])
+        current.paused_at = current.failure = None
+        current.save(update_fields=["paused_at", "failure"])
         note(current, "unpaused", actor=user)
         wake_worker(current)
     return True
