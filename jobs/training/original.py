@@ -10,16 +10,10 @@ CHATGLM, BAICHUAN = "chatglm", "baichuan"
 # They differ in their positions and in their roles.
 VARIANTS = ("chatglm2", "chatglm2-32k", "chatglm3", "chatglm3-32k")
 # What the conversion reads of config.json and has no default for.
+SIZES = ("num_attention_heads", "hidden_size")
 NEEDED = {
-    CHATGLM: [
-        "num_attention_heads",
-        "kv_channels",
-        "padded_vocab_size",
-        "hidden_size",
-        "ffn_hidden_size",
-        "num_layers",
-    ],
-    BAICHUAN: ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"],
+    CHATGLM: (*SIZES, "kv_channels", "padded_vocab_size", "ffn_hidden_size", "num_layers"),
+    BAICHUAN: (*SIZES, "vocab_size", "intermediate_size", "num_hidden_layers"),
 }
 
 
