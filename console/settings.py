@@ -288,10 +288,9 @@ TRAINING_SLOTS = env.integer("TRAINING_SLOTS", 1, minimum=1)
 # Threads a trainer may use; 0 leaves it to torch.
 TRAINER_THREADS = env.integer("TRAINER_THREADS", 0, minimum=0)
 TRAINER_DEVICE = env.choice("TRAINER_DEVICE", "auto", ("auto", "cpu", "cuda"))
-# Whether a training worker that has nothing to do keeps a trainer ready that has loaded its libraries (0.5 GB).
+# Whether a training worker keeps a process ready for each slot that has loaded the training libraries (0.5 GB), which
+# forks for each run.
 TRAINER_WARM = env.boolean("TRAINER_WARM", True)
-# Whether it also makes the next one ready while a run trains, if 4 GB of memory are free.
-TRAINER_WARM_NEXT = env.boolean("TRAINER_WARM_NEXT", True)
 # The interpreter that has the training libraries.
 TRAINER_PYTHON = env.text("TRAINER_PYTHON", "")
 # Whether a published adapter gets full weights beside it, the adapter merged in: auto merges where disk and memory

@@ -109,8 +109,8 @@ class _Follower:
     def __init__(self, run: Run, lost: threading.Event) -> None:
         self.run, self.lost = run, lost
         self.directory = launch.run_directory(run)
-        self.process: subprocess.Popen[bytes] | None = None
-        self.asked_to_stop = self.next_is_ready = False
+        self.process: subprocess.Popen[bytes] | warm.Fork | None = None
+        self.asked_to_stop = False
         self.terminal: Event | None = None
 
     def follow(self) -> None:
@@ -129,7 +129,6 @@ class _Follower:
             self._wait()
             self._read_events()
             self._ask_to_stop_if_wanted()
-            self._make_next_ready()
         self._read_events()
         past = last_event(self.directory / FILE_NAME)
         if self.terminal is None and past is not None and past["type"] in progress.TERMINAL_EVENTS:
@@ -202,12 +201,6 @@ class _Follower:
                 process.send_signal(signal.SIGTERM)
             except psutil.NoSuchProcess:
                 continue
-
-    def _make_next_ready(self) -> None:
-        """Once, and not before this run trains: loading libraries would keep its first step waiting."""
-        if self.run.step and not self.next_is_ready and not self._is_to_end():
-            self.next_is_ready = True
-            warm.keep_next_ready()
 
     def _settle(self) -> None:
         """The trainer is gone: ends the run, or puts it back into the queue to be resumed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 from django.conf import settings
 
-from jobs import launch
+from jobs import launch, warm
 from jobs.run_files import LOG_NAME
 from jobs.training.spec import FILE_NAME, read_spec
 
@@ -32,24 +33,32 @@ def merge(directory: Path, target: Path) -> str:
     base = Path(read_spec(directory).base.path)
     if settings.PUBLISH_MERGED == "auto" and (reason := lacking(base, directory)):
         return reason
-    command = [launch.python(), "-m", "jobs.training", "--merge", str(directory), str(target)]
-    with (directory / LOG_NAME).open("ab") as log:
-        process = subprocess.run(
-            command,
+    code, said = _in_a_process(["--merge", str(directory), str(target)], directory / LOG_NAME)
+    if code in (-signal.SIGTERM, -signal.SIGINT):
+        raise Interrupted
+    if code == 0:
+        return ""
+    return said if said and code > 0 else f"The process that merges ended with {code}."
+
+
+def _in_a_process(arguments: list[str], log: Path) -> tuple[int, str]:
+    """Runs `python -m jobs.training ARGUMENTS`, forked by a warm process if there is one, its output appended to
+    `log`; returns the exit code and the last line that it said.
+    """
+    with log.open("ab") as file:
+        before = file.seek(0, os.SEEK_END)
+        process = warm.carry_out(arguments, log) or subprocess.Popen(
+            [launch.python(), "-m", "jobs.training", *arguments],
             cwd=settings.BASE_DIR,
             env=launch.trainer_environment(),
-            stdout=log,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
+            stdout=file,
+            stderr=file,
         )
-        log.write(process.stderr.encode())
-    if process.returncode in (-signal.SIGTERM, -signal.SIGINT):
-        raise Interrupted
-    if process.returncode == 0:
-        return ""
-    said = process.stderr.strip().splitlines()
-    return said[-1] if said else f"The process that merges ended with {process.returncode}."
+    code = process.wait()
+    with log.open(errors="replace") as text:
+        text.seek(before)
+        said = text.read().strip().splitlines()
+    return code, said[-1] if said else ""
 
 
 def lacking(base: Path, directory: Path) -> str:

@@ -87,8 +87,8 @@ def run(
 
 
 def trainer_python() -> str:
-    """A Python whose `-m jobs.training RUN_DIR` is a fork with the libraries loaded, with all that a caller sees of
-    a trainer: its command line, its signals and exit code, its output. Everything else is as ever."""
+    """A Python whose `-m jobs.training RUN_DIR`, or `--merge`, is a fork with the libraries loaded, with all that a
+    caller sees of a trainer: its command line, its signals and exit code, its output. Everything else is as ever."""
     _process, directory = _server()
     python = Path(directory, "python")
     if not python.exists():
@@ -97,7 +97,7 @@ def trainer_python() -> str:
         shutil.copy(ROOT / "tests" / "forked_trainer.py", module)
         python.write_text(
             "#!/bin/sh\n"
-            'case "$2 $3" in "jobs.training "[!-]*) export PYTHONSAFEPATH=1 '
+            'case "$2 $3" in "jobs.training "[!-]*|"jobs.training --merge") export PYTHONSAFEPATH=1 '
             f"PYTHONPATH={directory}/instead FORKS={directory}/socket;; esac\n"
             f'exec {sys.executable} "$@"\n'
         )

@@ -18,6 +18,7 @@ os.environ["VAR_DIR"] = os.environ["TEST_VAR_DIR"]
 os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 50)
 os.environ.setdefault("TRAINER_THREADS", "1")
 os.environ.setdefault("TRAINER_DEVICE", "cpu")
+os.environ.setdefault("TRAINER_WARM", "0")  # tests/forks.py has one for all tests
 os.environ.setdefault("LANGUAGE_CODE", "en")
 # Playwright's synchronous API keeps an event loop running, in which Django would refuse plain queries.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")

@@ -1,6 +1,6 @@
 """`python -m jobs.training RUN_DIR [RUN_DIR …]`: train, one run directory after the other.
 `python -m jobs.training --merge RUN_DIR TARGET`: merge the adapter of a finished run into its base model.
-`python -m jobs.training --warm RUNS_DIR`: load the libraries, then wait for one run (see warm.py).
+`python -m jobs.training --warm RUNS_DIR`: load the libraries, then fork for each of these (see warm.py).
 
 Exit codes: 0 done, stopped, or done before; 1 failed (the event `failed` says why); 75 another process holds
 the directory.
@@ -32,6 +32,7 @@ from jobs.training.ranks import Silent, rank, train_together, world_size  # noqa
 from jobs.training.spec import LOCK_NAME, PID_NAME, Setting, Spec, read_spec  # noqa: E402
 from jobs.training.stopping import Stop, StopRequestedError  # noqa: E402
 from jobs.training.trainers import find_trainer  # noqa: E402
+from jobs.training.weight_files import check_mergeable  # noqa: E402
 
 FAILED, LOCKED = 1, 75  # 75 is EX_TEMPFAIL: trying later makes sense
 
@@ -39,16 +40,23 @@ FAILED, LOCKED = 1, 75  # 75 is EX_TEMPFAIL: trying later makes sense
 def main(arguments: list[str]) -> int:
     # Nothing leaves the machine: no hub look-ups, no telemetry. Set before the libraries read it.
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "true"}
-    if arguments[:1] == ["--merge"] and len(arguments) == 3:
-        return _merge(Path(arguments[1]), Path(arguments[2]))
     if arguments[:1] == ["--warm"]:
         _quieten()
-        from jobs.training.warm import wait_for_run
+        from jobs.training.warm import serve
 
-        run_dir = wait_for_run()
-        if run_dir is None:
+        ordered = serve()
+        if ordered is None:
             return 0
-        arguments = [str(run_dir)]
+        code = _carry_out(ordered)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # without taking the libraries apart, whose memory is the warm process's
+    return _carry_out(arguments)
+
+
+def _carry_out(arguments: list[str]) -> int:
+    if arguments[:1] == ["--merge"] and len(arguments) == 3:
+        return _merge(Path(arguments[1]), Path(arguments[2]))
     if not arguments or arguments[0].startswith("-"):
         print(__doc__)
         return 2
@@ -58,11 +66,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _merge(run_dir: Path, target: Path) -> int:
-    _quieten()
-    from jobs.training.merging import merge
-
+    run_dir = run_dir.resolve()
     try:
-        merge(run_dir.resolve(), target)
+        check_mergeable(read_spec(run_dir))  # before the libraries are loaded, which takes seconds
+        _quieten()
+        from jobs.training.merging import merge
+
+        merge(run_dir, target)
     except Exception as error:
         failure = explain(error)
         if failure is not error:

@@ -35,13 +35,8 @@ from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 from jobs.training.trainers import FULL, QLORA, scale_of
-from jobs.training.weights import (
-    LoadedBefore,
-    check_weights,
-    load_model,
-    load_tokenizer,
-    where_training_stands,
-)
+from jobs.training.weight_files import check_weights
+from jobs.training.weights import LoadedBefore, load_model, load_tokenizer, where_training_stands
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 from jobs.training.pictures import fill_square, to_tensor
-from jobs.training.weights import broken, check_weights, missing
+from jobs.training.weight_files import broken, check_weights, missing
 
 MODEL_INDEX = "model_index.json"
 NETWORK_INDEX = "diffusion_pytorch_model.safetensors.index.json"

@@ -18,7 +18,8 @@ from transformers import (
 from jobs.training.checkpoints import SHARD_SIZE
 from jobs.training.events import TrainingFailure
 from jobs.training.spec import Spec, read_spec
-from jobs.training.weights import check_weights, load_model
+from jobs.training.weight_files import check_weights
+from jobs.training.weights import load_model
 
 KINDS = {
     "text": AutoModelForCausalLM,

@@ -1,12 +1,20 @@
-"""Which directories hold weights in a layout that is converted first. Standard library only: the console asks too."""
+"""Which directories hold weights in a layout that is converted first. Nothing heavy: the console asks too."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from jobs.training.events import TrainingFailure
+
 CHATGLM, BAICHUAN = "chatglm", "baichuan"
 # They differ in their positions and in their roles.
 VARIANTS = ("chatglm2", "chatglm2-32k", "chatglm3", "chatglm3-32k")
+# What the conversion reads of config.json and has no default for.
+SIZES = ("num_attention_heads", "hidden_size")
+NEEDED = {
+    CHATGLM: (*SIZES, "kv_channels", "padded_vocab_size", "ffn_hidden_size", "num_layers"),
+    BAICHUAN: (*SIZES, "vocab_size", "intermediate_size", "num_hidden_layers"),
+}
 
 
 def original_kind(config: dict[str, Any]) -> str | None:
@@ -34,3 +42,12 @@ def variant_of(name: str) -> str:
     if not generation:
         return ""
     return f"chatglm{generation}{'-32k' if '32k' in name else ''}"
+
+
+def conversion_failure(source: Path, reason: str) -> TrainingFailure:
+    return TrainingFailure(
+        "conversion_failed",
+        f"The weights in {source} cannot be converted: {reason}.",
+        path=str(source),
+        reason=reason,
+    )

@@ -16,7 +16,8 @@ from jobs.training.events import TrainingFailure
 from jobs.training.rows import Message, Prepared
 from jobs.training.serving_protocol import Emit, Load, Refused, Sampling, Task, Turn
 from jobs.training.spec import Base
-from jobs.training.weights import check_weights, load_model, load_tokenizer
+from jobs.training.weight_files import check_weights
+from jobs.training.weights import load_model, load_tokenizer
 
 # The longest answer where nobody says how long it may be: a model that never ends its turn ends here.
 DEFAULT_MAX_TOKENS = 1024

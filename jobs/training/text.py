@@ -41,7 +41,8 @@ from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 from jobs.training.token_cache import prepare
 from jobs.training.trainers import FULL, QLORA, scale_of
-from jobs.training.weights import check_weights, load_model, load_tokenizer, where_training_stands
+from jobs.training.weight_files import check_weights
+from jobs.training.weights import load_model, load_tokenizer, where_training_stands
 
 
 def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:

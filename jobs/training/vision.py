@@ -47,7 +47,8 @@ from jobs.training.samples import WriteSamples
 from jobs.training.sft import TextTrainer
 from jobs.training.spec import Base, Spec
 from jobs.training.stopping import Stop
-from jobs.training.weights import check_weights, load_model, missing, where_training_stands
+from jobs.training.weight_files import check_weights, missing
+from jobs.training.weights import load_model, where_training_stands
 
 NOT_FOR_PICTURES = ("packing", "pseudoSamplingProb")
 # LLaVA-v1.6 was trained at 1e-5, its vision tower at 2e-6: what a model sees should change slowly.

@@ -1,7 +1,6 @@
 """A local directory of safetensors -> model and tokenizer. Nothing is fetched and nothing is unpickled."""
 
 import importlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,63 +21,11 @@ from jobs.training import baichuan  # noqa: F401  # registers its class
 from jobs.training.bloom import let_rows_be_packed
 from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.events import TrainingFailure
-from jobs.training.original import kind_of
 from jobs.training.spec import Base
 from jobs.training.trainers import QLORA, REQUIRED
+from jobs.training.weight_files import broken, missing
 
-INDEX = "model.safetensors.index.json"
 HEAD = "score.weight"  # of a model that gives a number
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-
-def missing(path: Path, reason: str) -> TrainingFailure:
-    return TrainingFailure(
-        "weights_missing", f"The base model in {path} cannot be used: {reason}.", path=str(path)
-    )
-
-
-def broken(path: Path, reason: str) -> TrainingFailure:
-    reason = " ".join(reason.split()).rstrip(".")
-    return TrainingFailure(
-        "weights_broken", f"The weights in {path} cannot be loaded: {reason}.", path=str(path), reason=reason
-    )
-
-
-def check_weights(path: Path) -> list[Path]:
-    """The weight files of a model directory, each opened once. Raises TrainingFailure naming the wrong one."""
-    if not path.is_dir():
-        raise missing(path, "the directory does not exist")
-    if (path / "adapter_config.json").exists():
-        raise missing(path, "it holds a LoRA adapter, and training starts from full weights")
-    if not (path / "config.json").exists():
-        raise missing(path, "config.json is missing")
-    if kind := kind_of(path):
-        raise missing(
-            path,
-            f"it is a {kind} in its original layout; convert it with python -m jobs.training.convert, "
-            "or bind it to a base model, which does that",
-        )
-    files = sorted(path.glob("*.safetensors"))
-    if (path / INDEX).exists():
-        try:
-            names = set(json.loads((path / INDEX).read_text())["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
-            raise broken(path, f"{INDEX} is not a valid index") from None
-        if lost := sorted(names - {file.name for file in files}):
-            raise missing(path, f"{lost[0]} is missing")
-    if not files:
-        if any(file for pattern in PICKLED for file in path.glob(pattern)):
-            raise missing(
-                path, "it has no *.safetensors, and pickled weights are not loaded; convert them first"
-            )
-        raise missing(path, "it has no *.safetensors")
-    for file in files:
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise broken(path, f"{file.name} is damaged ({error})") from None
-    return files
 
 
 def load_tokenizer(base: Base) -> Any:

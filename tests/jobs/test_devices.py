@@ -126,13 +126,11 @@ def test_a_trainer_sees_the_gpus_of_its_run_alone(monkeypatch, tmp_path):
     assert seen[1].get("CUDA_VISIBLE_DEVICES") != "1,3"
 
 
-def test_so_does_a_warm_one(monkeypatch, tmp_path):
-    class Pipe(io.BytesIO):
-        def close(self) -> None:
-            """Stays readable."""
-
-    pipe = Pipe()
-    process = SimpleNamespace(stdin=pipe, poll=lambda: None)
-    monkeypatch.setattr(warm, "_waiting", [process])
-    assert warm.take(tmp_path, ["2"]) is process
+def test_so_does_a_warm_one(monkeypatch, settings, tmp_path):
+    pipe = io.BytesIO()
+    process = SimpleNamespace(stdin=pipe, stdout=pipe, poll=lambda: None)
+    settings.TRAINER_WARM = False  # no other is started beside it
+    monkeypatch.setattr(warm, "_ready", [process])
+    monkeypatch.setattr(warm, "_forks", [])
+    assert warm.take(tmp_path, ["2"]).warm is process
     assert json.loads(pipe.getvalue())["environment"]["CUDA_VISIBLE_DEVICES"] == "2"

@@ -153,7 +153,6 @@ def test_a_trainer_that_is_there_already_is_followed_and_no_crash(taken_over, mo
     monkeypatch.setattr(launch, "prepare", lambda run: directory)
     monkeypatch.setattr(follow, "mix_report", lambda directory: {})
     monkeypatch.setattr(follow.warm, "take", locked)
-    monkeypatch.setattr(follow.warm, "keep_next_ready", lambda: None)
     monkeypatch.setattr(follow.time, "sleep", ends)
     follow.carry_out(run)
     run.refresh_from_db()

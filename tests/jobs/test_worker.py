@@ -180,14 +180,14 @@ def test_a_run_is_taken_by_a_worker_of_its_pool_only(start_worker, submit_run):
 
 
 def warm_processes():
-    """The trainers of this test's runs directory that wait for a run or were warm before they got one."""
+    """The warm processes of this test's runs directory, and their forks."""
     own = ["-m", "jobs.training", launch.WARM, str(settings.RUNS_DIR)]
     return [
         process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [])[1:5] == own
     ]
 
 
-def test_a_warm_trainer_takes_one_run_outlives_its_worker_and_can_be_stopped(
+def test_a_fork_of_a_warm_trainer_outlives_its_worker_and_can_be_stopped(
     start_worker, submit_run, alice, tmp_path
 ):
     worker = start_worker(TRAINER_WARM="1")
@@ -196,7 +196,8 @@ def test_a_warm_trainer_takes_one_run_outlives_its_worker_and_can_be_stopped(
     run = submit_run("LoRA", epoch=400)
     wait_for(lambda: state_of(run) and run.step >= 3)
     directory = launch.run_directory(run)
-    assert launch.find_trainer_processes(directory) == [warm] and os.getpgid(warm.pid) == warm.pid
+    (trainer,) = launch.find_trainer_processes(directory)
+    assert trainer.ppid() == warm.pid and os.getpgid(trainer.pid) == trainer.pid
     assert not {"DATABASE_URL", "REDIS_URL", "SECRET_KEY"} & set(warm.environ())
     assert "attempt 1: LoRA" in (directory / "train.log").read_text()
     worker.kill()
