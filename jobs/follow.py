@@ -131,7 +131,7 @@ class _Follower:
             current.summary = {**current.summary, **mix_report(directory)}
             current.save(update_fields=["attempt", "phase", "summary"])
         self.run.attempt += 1
-        held = launch.devices_of(self.run)
+        held = self.run.held_devices
         self.process = warm.take(directory, held) or launch.start_trainer(directory, held)
 
     def _is_alive(self) -> bool:

@@ -36,7 +36,7 @@ def find_device(asked: str) -> str:
 @dataclass(frozen=True)
 class Room:
     """What a run takes of its device's memory, and what follows. A row is so many `sequences`, and `references` models
-    stand beside the one that is trained.
+    stand beside the one that is trained. Without `can_shard` every device has a whole copy.
     """
 
     weights: Path
@@ -45,6 +45,7 @@ class Room:
     device: str
     sequences: int = 1
     references: int = 0
+    can_shard: bool = True
 
     def require(self, length: int, *, loaded: bool, is_sharded: bool = False) -> None:
         """Refuse a run that is clearly too large. `length` is that of the longest sequence; `loaded` says whether the
@@ -87,7 +88,10 @@ class Room:
 
     def _may_be_sharded(self) -> bool:
         return (
-            world_size() > 1 and scale_of(self.method) == FULL and os.environ.get(SHARDING, "auto") != "never"
+            self.can_shard
+            and world_size() > 1
+            and scale_of(self.method) == FULL
+            and os.environ.get(SHARDING, "auto") != "never"
         )
 
     def _wants_sharding(self, length: int) -> bool:

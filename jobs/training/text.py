@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import torch
-import transformers
 from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, pack_dataset
@@ -33,6 +32,7 @@ from jobs.training.resolve import (
     share_batch,
     wants_packing,
 )
+from jobs.training.resuming import train_from
 from jobs.training.rows import Prepared
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.sft import TextTrainer, packs_cleanly
@@ -208,13 +208,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
-    if early and early.is_due(history):
-        trainer._load_from_checkpoint(str(resume))  # stopped early before, then killed while saving
-        trainer.state = transformers.TrainerState(global_step=resumed_from, max_steps=total_steps)
-    else:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    early_stopped = train_from(trainer, resume, early, total_steps)
     step = trainer.state.global_step
-    early_stopped = bool(early and early.is_due(trainer.state.log_history or history))
     if step < total_steps and not early_stopped:
         print(f"stopped at step {step}", flush=True)
         events.write("stopped", step=step, checkpoint=step)

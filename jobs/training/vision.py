@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from peft import get_peft_model
 from transformers import (
     AutoModelForImageTextToText,
@@ -40,8 +39,10 @@ from jobs.training.picture_rows import (
     prepare_pictures,
     save_thumbnails,
 )
+from jobs.training.ranks import rank, world_size
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
-from jobs.training.resolve import Resolved, batch_rule, count_steps
+from jobs.training.resolve import Resolved, batch_rule, count_steps, schedule, share_batch
+from jobs.training.resuming import train_from
 from jobs.training.samples import WriteSamples
 from jobs.training.sft import TextTrainer
 from jobs.training.spec import Base, Spec
@@ -92,7 +93,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     events.write("phase", name="loading_weights")
     check_weights(Path(spec.base.path))
     _check_architecture(Path(spec.base.path))
-    room = Room(Path(spec.base.path), spec.method, values, device)
+    room = Room(Path(spec.base.path), spec.method, values, device, can_shard=False)
     room.require(1, loaded=False)
     stand = where_training_stands(spec.base, resume, is_full=not is_lora)
     model = load_model(stand, dtype, AutoModelForImageTextToText)
@@ -130,6 +131,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         )
     dataset = _dataset(rows, "train")
     batch_rule(values, len(dataset), rows.longest())
+    share_batch(values, world_size())
     room.decide(rows.longest())
     room.require(rows.longest(), loaded=True)
 
@@ -143,21 +145,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         model = get_peft_model(model, config)
 
     # Arguments
-    scheduler = values["schedulerName"]
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
-        per_device_train_batch_size=values["batchSize"],
-        per_device_eval_batch_size=values["batchSize"],
+        per_device_train_batch_size=values["batchSize"] // world_size(),
+        per_device_eval_batch_size=values["batchSize"] // world_size(),
         gradient_accumulation_steps=values["gradientAccumulationSteps"],
         learning_rate=values["learningRate"],
         weight_decay=values["weightDecay"],
         warmup_steps=float(values["warmupRatio"]),  # below 1 it is a share of all steps
-        lr_scheduler_type=scheduler,
-        lr_scheduler_kwargs={
-            "cosine": {"num_cycles": values["numCycles"]},
-            "polynomial": {"lr_end": values["lrEnd"], "power": values["power"]},
-        }.get(scheduler, {}),
+        **schedule(values),
         seed=values["seed"],
         data_seed=values["seed"],
         logging_steps=values["loggingSteps"],
@@ -216,19 +213,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
-    if early and early.is_due(history):
-        trainer._load_from_checkpoint(str(resume))  # stopped early before, then killed while saving
-        trainer.state = transformers.TrainerState(global_step=resumed_from, max_steps=total_steps)
-    else:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    early_stopped = train_from(trainer, resume, early, total_steps)
     step = trainer.state.global_step
-    early_stopped = bool(early and early.is_due(trainer.state.log_history or history))
     if step < total_steps and not early_stopped:
         print(f"stopped at step {step}", flush=True)
         events.write("stopped", step=step, checkpoint=step)
         return
 
     # Save
+    if rank() > 0:
+        return
     events.write("phase", name="saving")
     output = run_dir / "output"
     _save(trainer.model, processor, output)
