@@ -77,7 +77,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     tokenizer = load_tokenizer(spec.base)
     stand = where_training_stands(spec.base, resume, is_full=not has_adapter)
     may_be_shared = room.will_be_shared()
-    if may_be_shared and rank() > 0:  # the weights are rank 0's alone, until each gets its share of them
+    is_empty = may_be_shared and rank() > 0
+    if is_empty:  # the weights are rank 0's alone, until each gets its share of them
         model = load_empty(stand, dtype)
     else:
         model = load_model(stand, dtype, device=device, in_four_bits=scale_of(spec.method) == QLORA)
@@ -130,7 +131,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     share_batch(values, world_size())
     is_sharded = room.decide(longest)
     room.require(longest, loaded=True, is_sharded=is_sharded)
-    if model.device.type == "meta" and not is_sharded:
+    if is_empty and not is_sharded:
         model = load_model(stand, dtype, device=device)
 
     # Method
