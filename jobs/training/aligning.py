@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
 
 from datasets import Dataset  # type: ignore[attr-defined]  # the library, not the app
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
+from jobs.training.callbacks import EarlyStopping, Origin, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
@@ -168,8 +168,8 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     # Callbacks
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from, has_perplexity=False)
-    report.last_values = last_values(history)
-    callbacks = [StopOnRequest(stop), report]
+    report.last_values = last_values(run_dir, resumed_from)
+    callbacks = [StopOnRequest(stop), Origin(), report]
     if kind.model is AutoModelForCausalLM:
         asked_from = spec.data.eval if eval_rows.rows and spec.data.eval else spec.data.train
         prompts = choose_prompts(

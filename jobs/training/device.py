@@ -82,6 +82,10 @@ class Room:
             values.decide("gradientAccumulationSteps", values["gradientAccumulationSteps"] * 2)
         return is_sharded
 
+    def will_be_shared(self) -> bool:
+        """Whether several devices may come to share one model, known before there are rows: if not, they will not."""
+        return self._may_be_sharded() and self._wants_sharding(self.values["maxSeqLen"])
+
     def _may_be_sharded(self) -> bool:
         return (
             self.can_shard

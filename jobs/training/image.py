@@ -22,7 +22,7 @@ from transformers import (
     set_seed,
 )
 
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
+from jobs.training.callbacks import EarlyStopping, Origin, Report, StopOnRequest
 from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
 from jobs.training.device import TINY, find_device
 from jobs.training.diffusion import Encoded, Family, check_pipeline, find_family
@@ -206,7 +206,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     share_batch(values, world_size())
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from, unit="samples")
-    report.last_values = last_values(history)
+    report.last_values = last_values(run_dir, resumed_from)
     prompts = list(dict.fromkeys(row.prompt for row in eval_captions or captions))[:SAMPLES]
     draw_samples = DrawSamples(family, prompts, report, stop, values["seed"])
     family.drop_text_encoders()
@@ -266,7 +266,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     )
 
     # Callbacks
-    callbacks: list[TrainerCallback] = [StopOnRequest(stop), report, draw_samples]
+    callbacks: list[TrainerCallback] = [StopOnRequest(stop), Origin(), report, draw_samples]
     early = None
     if values["earlyStopping"] == "True":
         early = EarlyStopping(

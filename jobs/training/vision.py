@@ -18,7 +18,7 @@ from transformers import (
 from trl import SFTConfig
 
 from datasets import Dataset  # type: ignore[attr-defined]
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
+from jobs.training.callbacks import EarlyStopping, Origin, Report, StopOnRequest
 from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.checkpoints import (
     SHARD_SIZE,
@@ -179,7 +179,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     # Callbacks
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from)
-    report.last_values = last_values(history)
+    report.last_values = last_values(run_dir, resumed_from)
     asked_from = files["eval" if evaluates else "train"]
     prompts = choose_picture_prompts(asked_from, processor, values["maxSeqLen"])
     samples = WriteSamples(
@@ -190,7 +190,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         stop,
         save_thumbnails(run_dir, asked_from, prompts),
     )
-    callbacks: list[TrainerCallback] = [StopOnRequest(stop), report, samples]
+    callbacks: list[TrainerCallback] = [StopOnRequest(stop), Origin(), report, samples]
     early = None
     if values["earlyStopping"] == "True":
         early = EarlyStopping(
