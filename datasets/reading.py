@@ -97,7 +97,7 @@ _LENIENT = json.JSONDecoder()
 class Shortcut:
     """How lines of a known format are read faster; None: as all are. It may be set while a file is read."""
 
-    decode: Callable[[bytes], list[fast.Said[str]] | None] | None = None
+    decode: Callable[[bytes], list[fast.Said] | None] | None = None
     # A key of datasets.blocks.LAYOUTS: rows may come in blocks.
     layout: str = ""
 
