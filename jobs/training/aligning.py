@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
 
 from datasets import Dataset  # type: ignore[attr-defined]  # the library, not the app
 from jobs.training.callbacks import EarlyStopping, Origin, Report, StopOnRequest
-from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
+from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import keep_whole, lora_config
@@ -81,7 +81,6 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     checkpoints = run_dir / "checkpoints"
     remove_incomplete(checkpoints)
     resume = next(reversed(list_checkpoints(checkpoints)), None)
-    history = ((training_state(resume) or {}) if resume else {}).get("log_history", [])
 
     # Device and numbers, as in supervised fine-tuning. Without an adapter to switch off, the model as it was before
     # the run stands beside the one that is trained.

@@ -15,7 +15,6 @@ from jobs.training.checkpoints import (
     remove_incomplete,
     size_of,
     step_of,
-    training_state,
 )
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
@@ -53,8 +52,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     checkpoints = run_dir / "checkpoints"
     remove_incomplete(checkpoints)
     resume = next(reversed(list_checkpoints(checkpoints)), None)
-    state = (training_state(resume) or {}) if resume else {}
-    history = state.get("log_history", [])
 
     # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
     # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
