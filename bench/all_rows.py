@@ -2,8 +2,9 @@
 
 Makes tiny weights of every architecture, binds them to all base models, creates a job for each base model and method
 by the wizard's own form, trains each to the end, publishes it, and loads what was published in a process that knows
-nothing of this project. Prints a table; the exit code is 1 unless every row got through. With parts of names, only
-the rows of those base models. Everything lies in a temporary directory and goes with it.
+nothing of this project; merged weights must say there what base and adapter say. Prints a table; the exit code is 1
+unless every row got through. With parts of names, only the rows of those base models. Everything lies in a temporary
+directory and goes with it.
 """
 
 from __future__ import annotations
@@ -316,32 +317,39 @@ def model(path, kind):
     return (AutoModelForImageTextToText if kind == "imageUnderstanding" else AutoModelForCausalLM).from_pretrained(path)
 def say(model, tokenizer, kind):
     ids = tokenizer("What colour", return_tensors="pt")["input_ids"]
-    if kind == "RM":
-        reward = model(input_ids=ids).logits
-        assert reward.shape == (1, 1) and torch.isfinite(reward).all()
-        return
-    out = model.generate(input_ids=ids, max_new_tokens=4, do_sample=False)
-    assert out.shape[1] > ids.shape[1] and torch.isfinite(model(input_ids=ids).logits).all()
+    with torch.no_grad():
+        logits = model.eval()(input_ids=ids).logits
+        assert torch.isfinite(logits).all()
+        if kind == "RM":
+            assert logits.shape == (1, 1)
+        else:
+            assert model.generate(input_ids=ids, max_new_tokens=4, do_sample=False).shape[1] > ids.shape[1]
+    return logits
+def draw(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 1, "height": 64, "width": 64, "output_type": "pt"}
+    return pipe("a red circle", generator=torch.Generator().manual_seed(1), **options).images
+def same(merged, adapted):
+    far = (merged.float() - adapted.float()).abs().max().item()
+    assert far < 1e-3 * max(1, adapted.abs().max().item()), f"merged weights answer otherwise, by {far:.2g}"
 def check(kind, base, path):
     path = Path(path)
     adapter = (path / "adapter_config.json").exists() or (path / "pytorch_lora_weights.safetensors").exists()
     if kind == "text2image":
         from diffusers import DiffusionPipeline
-        for place in [base if adapter else path] + ([path / "merged"] if adapter else []):
-            pipe = DiffusionPipeline.from_pretrained(place)
-            if place == base:
-                pipe.load_lora_weights(path)
-            pipe.set_progress_bar_config(disable=True)
-            pipe("a red circle", num_inference_steps=1, height=64, width=64)
-        return
+        pipe = DiffusionPipeline.from_pretrained(base if adapter else path)
+        if not adapter:
+            return draw(pipe)
+        pipe.load_lora_weights(path)
+        return same(draw(DiffusionPipeline.from_pretrained(path / "merged")), draw(pipe))
     loader = AutoProcessor if kind == "imageUnderstanding" else AutoTokenizer
     tokenizer = loader.from_pretrained(path)
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     if not adapter:
         return say(model(path, kind), tokenizer, kind)
     from peft import PeftModel
-    say(model(path / "merged", kind), tokenizer, kind)
-    say(PeftModel.from_pretrained(model(base, kind), path), tokenizer, kind)
+    merged = say(model(path / "merged", kind), tokenizer, kind)
+    same(merged, say(PeftModel.from_pretrained(model(base, kind), path), tokenizer, kind))
 for number, kind, base, path in json.loads(sys.stdin.readline()):
     try:
         check(kind, base, path)
