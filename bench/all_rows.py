@@ -25,7 +25,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from bench.swap import set_up, signed_in, tear_down
+from bench.swap import refusal, set_up, signed_in, tear_down
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 30  # of pre-training: enough for a loss that falls
@@ -270,7 +270,7 @@ def _submitter() -> Any:
         }
         answer = client.post(reverse("jobs:create"), form)
         if answer.status_code != 302:
-            raise RuntimeError(f"the wizard refused it: {answer.context['form'].errors}")
+            raise RuntimeError(f"the wizard refused it: {refusal(answer)}")
         return Run.objects.get(uid=answer["Location"].rstrip("/").rpartition("/")[2])
 
     return submit_run
