@@ -236,20 +236,23 @@ def _copy(paths: dict[str, Path], version: ModelVersion) -> list[dict[str, Any]]
     return files
 
 
-def _complete(run_id: int, version: ModelVersion, files: list[dict[str, Any]]) -> ModelVersion:
-    """Marks version and run as published, together."""
+def _complete(run_id: int, version: ModelVersion, files: list[dict[str, Any]]) -> ModelVersion | None:
+    """Marks version and run as published, together; None where the version has gone while its files were copied, which
+    then go as well: a worker that was away for long must not bring it back."""
     with transaction.atomic():
         run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
-        version.path = f"models/{version.uid}"
-        version.files = files
-        version.size = sum(item["size"] for item in files)
-        version.state = ModelVersionState.READY
-        version.save()
-        if run.publication == Publication.PENDING:
+        if run.publication == Publication.PENDING and run.model_version_id == version.pk:
+            version.path = f"models/{version.uid}"
+            version.files = files
+            version.size = sum(item["size"] for item in files)
+            version.state = ModelVersionState.READY
+            version.save()
             run.publication, run.publication_note = Publication.PUBLISHED, None
             run.save(update_fields=["publication", "publication_note"])
             lifecycle.note(run, "published", model=version.model.name, version=version.number)
-    return version
+            return version
+    remove_folder(f"models/{version.uid}")
+    return None
 
 
 def _delay(run_id: int, error: Exception) -> None:
