@@ -11,7 +11,6 @@ import json
 import shutil
 from collections.abc import Collection
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
+from console.afterwards import after_commit
 from console.deletion import remove_folder
 from console.disks import is_full
 from console.models import User
@@ -75,8 +75,7 @@ def request(run: Run, user: User, name: str, model: Model | None = None) -> Mode
         if version is None:
             raise PublicationRefused(_("This run cannot be published now."), "run")
         # A worker that is away loses nothing: `dispatch` finds the run.
-        wake = partial(run_training.apply_async, queue=queueing.queue_of(current))
-        transaction.on_commit(wake, robust=True)
+        after_commit(run_training.apply_async, queue=queueing.queue_of(current))
     return version
 
 
