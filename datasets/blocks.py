@@ -92,8 +92,8 @@ def ready_block(key: str, raw: bytes, line: int, end: int) -> ReadyBlock | None:
         found = outlined(key, raw)
     except Otherwise:
         found = _written_anew(LAYOUTS[key], raw)
-    judgement = found and judged(found)
-    return judgement and ReadyBlock(*judgement, raw, line, end)
+    judgement = judged(found) if found else None
+    return ReadyBlock(*judgement, raw, line, end) if judgement else None
 
 
 def _written_anew(layout: Layout, raw: bytes) -> Outlined | None:
