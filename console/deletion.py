@@ -11,14 +11,13 @@ import logging
 import re
 import shutil
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db import transaction
 from django.utils import timezone
 
+from console.afterwards import after_commit
 from console.models import Deletion, User, Workspace
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def record(
         workspace=workspace, deleted_by=user, kind=kind, uid=uid, name=name[:100], **fields
     )
     # The broker may be away for a moment; beat asks again.
-    transaction.on_commit(partial(task.delay, deletion.pk), robust=True)
+    after_commit(task.delay, deletion.pk)
     return deletion
 
 
@@ -54,7 +53,7 @@ def remove_files(deletion_id: int) -> None:
     if deletion is None:
         return
     for folder in deletion.folders:
-        _remove_folder(folder)
+        remove_folder(folder)
     for name in deletion.run_directories:
         # Runs and their checkpoints only: nothing outside the directory of runs can be meant.
         if re.fullmatch(r"[a-z0-9-]+(/checkpoints/checkpoint-[0-9]+)?", name):
@@ -64,7 +63,7 @@ def remove_files(deletion_id: int) -> None:
     logger.info("files of %s %s removed", deletion.kind, deletion.uid)
 
 
-def _remove_folder(path: str) -> None:
+def remove_folder(path: str) -> None:
     """Removes everything under a path of the storage."""
     try:
         folders, files = default_storage.listdir(path)
@@ -73,5 +72,5 @@ def _remove_folder(path: str) -> None:
     for name in files:
         default_storage.delete(f"{path}/{name}")
     for name in folders:
-        _remove_folder(f"{path}/{name}")
+        remove_folder(f"{path}/{name}")
     default_storage.delete(path)  # on a disk the empty folder itself; elsewhere there is none

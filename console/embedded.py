@@ -76,6 +76,9 @@ def postgres_program(directory: Path) -> Program:
     socket_dir = server.get_postmaster_info().socket_dir
     # No address at all: only processes of this machine reach it, through the socket.
     command = [str(server.bin_path / "postgres"), "-D", str(directory), "-h", '""', "-k", str(socket_dir)]
+    # After a crash supervisord starts a new one: PostgreSQL 18.4 that is told to end while it recovers by itself waits
+    # for its checkpointer for ever.
+    command += ["-c", "restart_after_crash=off"]
     return Program("postgres", command, order=1, user=server.system_user)
 
 

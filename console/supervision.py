@@ -87,7 +87,8 @@ def write_configuration(path: Path, programs: list[Program]) -> None:
             "directory": str(settings.BASE_DIR),
             "priority": str(program.order),
             "autorestart": "true",
-            "startretries": "10",
+            # Each time a second later: what cannot start because a disk is full does once there is room.
+            "startretries": "1000000",
             "stopasgroup": "true",
             "killasgroup": "true",
             "stopwaitsecs": str(program.stop_seconds),

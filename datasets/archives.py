@@ -1,4 +1,4 @@
-"""Unpacks .zip and .tar.gz archives that come from anybody, piece by piece, within limits.
+"""Unpacks .zip and .tar.gz archives, and single files in .gz, that come from anybody, piece by piece, within limits.
 
 Members are written to numbered files of a directory, never to a path of the archive's choosing, so that no name
 can lead out of it. What only an attack or an accident has (paths that leave the archive, links, devices, sizes
@@ -29,8 +29,8 @@ MAX_DIRECTORY_BYTES = 64 * 1024**2
 # tarfile reads long names and extended headers as a whole.
 MAX_TAR_HEADER_BYTES = 4 * 1024**2
 
-ARCHIVES = (".zip", ".tar.gz", ".tgz")
-_NESTED = (*ARCHIVES, ".tar", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+ARCHIVES = (".zip", ".tar.gz", ".tgz", ".gz")
+_NESTED = (*ARCHIVES, ".tar", ".bz2", ".xz", ".7z", ".rar", ".zst")
 # Left by operating systems; nobody put them there.
 _JUNK = ("__macosx", ".ds_store", "thumbs.db", "desktop.ini")
 
@@ -81,16 +81,25 @@ class Budget:
             raise Refused("archive_too_large", limit=self.limit // 1024**3)
 
 
+# Name of a member, its declared size (None where nothing says it), and what it is read from.
+_Found = tuple[str, int | None, IO[bytes]]
+
+
 def unpack(
     file: IO[bytes], name: str, directory: Path, budget: Budget, report: Callable[[int], None]
 ) -> Iterator[Member]:
     """Yields the files of a seekable archive; raises Refused. `report` is told the bytes of the archive read."""
     size = file.seek(0, 2)
     file.seek(0)
-    members = _zip_members if name.lower().endswith(".zip") else _tar_members
+    if name.lower().endswith(".zip"):
+        members = _zip_members(file, size, budget)
+    elif name.lower().endswith((".tar.gz", ".tgz")):
+        members = _tar_members(file, budget)
+    else:
+        members = _gz_member(file, PurePosixPath(name).name.removesuffix(PurePosixPath(name).suffix), budget)
     taken: set[str] = set()
     try:
-        for number, (raw_name, declared, stream) in enumerate(members(file, size, budget), 1):
+        for number, (raw_name, declared, stream) in enumerate(members, 1):
             if number > MAX_MEMBERS:
                 raise Refused("archive_too_many", limit=MAX_MEMBERS)
             member = safe_name(raw_name)
@@ -101,7 +110,7 @@ def unpack(
             taken.add(member)
             path = directory / str(len(taken))
             copied = _copy(stream, path, file, report)
-            if copied != declared:
+            if declared is not None and copied != declared:
                 raise Refused("archive_broken", detail="a file is shorter than declared")
             yield Member(member, path, copied)
     except DAMAGE as error:
@@ -140,7 +149,7 @@ def _copy(stream: IO[bytes], path: Path, archive: IO[bytes], report: Callable[[i
 # --- zip -----------------------------------------------------------------------------------------------------
 
 
-def _zip_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _zip_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[_Found]:
     if _directory_bytes(file, size) > MAX_DIRECTORY_BYTES:
         raise Refused("archive_too_many", limit=MAX_MEMBERS)
     file.seek(0)
@@ -225,7 +234,7 @@ class _Metered:
         return self.position
 
 
-def _tar_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _tar_members(file: IO[bytes], budget: Budget) -> Iterator[_Found]:
     stream: Any = _Metered(file, budget)
     with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8") as archive:
         while (info := archive.next()) is not None:
@@ -242,6 +251,12 @@ def _tar_members(file: IO[bytes], size: int, budget: Budget) -> Iterator[tuple[s
     while rest := stream.read(CHUNK_BYTES):
         if rest.strip(b"\0"):
             raise Refused("archive_broken", detail="more data after the end of the archive")
+
+
+def _gz_member(file: IO[bytes], name: str, budget: Budget) -> Iterator[_Found]:
+    """The one file in a .gz, under the name of that without its ending. How long it is shows at its end."""
+    stream: Any = _Metered(file, budget)
+    yield name, None, stream
 
 
 def _check_ratio(unpacked: int, packed: int) -> None:

@@ -1,7 +1,7 @@
 """Good rows of JSON lines, many at once: a block of lines, or nothing where one of them needs a closer look.
 
-Most texts are never decoded. They are copied as the JSON that they are in the file, and judged by the bytes of the
-canonical lines (datasets/judging.py), as long as they are written there as canonical lines write them.
+Most texts are never decoded (datasets/outlines.py). Lines that are written in another way, as with \\uXXXX for all that
+is not ASCII, are decoded and written anew before they are judged.
 """
 
 from __future__ import annotations
@@ -13,39 +13,36 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from datasets.fast import ROLES, TASK, Lines, ReadyBlock, Said, Talk, Task, Turn, said_in
-from datasets.judging import judged, marks_of
+from datasets.fast import LINES, ROLES, TALK, TASK, TURNS, Lines, ReadyBlock, Said, Talk, Task, Turn, said_in
+from datasets.judging import judged
+from datasets.outlines import Otherwise, Outlined, outlined
 
-Talks = list[Talk[Any]]
+Talks = list[Talk]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a block of lines of one format is read.
+    """How a block of lines of one format is decoded. `talks` gives the conversations of what the decoder found, and
+    how many quotation marks more those have as canonical lines."""
 
-    `decoders` are tried in turn: one that leaves texts as they are, one that decodes them. `talks` gives the
-    conversations of what they found, and how many quotation marks more those have as canonical lines.
-    """
-
-    decoders: tuple[msgspec.json.Decoder[Any], ...]
+    decoder: msgspec.json.Decoder[Any]
     talks: Callable[[list[Any]], tuple[Talks, int] | None]
     # What a line begins and ends with.
     ends: tuple[bytes, bytes] = (b"{", b"}")
 
 
-_EMPTY = msgspec.Raw(b'""')
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def _turns_block(rows: list[list[Turn[Any]]]) -> tuple[Talks, int] | None:
+def _turns_block(rows: list[list[Turn]]) -> tuple[Talks, int] | None:
     talks, more = [], 2 * len(rows)
     for turns in rows:
         more += 8 * len(turns)
-        said: list[Said[Any]] = []
+        said: list[Said] = []
         for turn in turns:
             system, weight = turn.system, turn.weight
             if system is not msgspec.UNSET:
-                if system == "" or system == _EMPTY:
+                if system == "":
                     more -= 4
                 elif said:
                     return None
@@ -71,58 +68,49 @@ def _tasks_block(rows: list[Task]) -> tuple[Talks, int]:
     return [Talk(said_in(task)) for task in rows], more
 
 
-def _lines_block(rows: list[Lines[Any]]) -> tuple[Talks, int]:
+def _lines_block(rows: list[Lines]) -> tuple[Talks, int]:
     talks: Talks = [Talk([Said(ROLES[line.role], line.value) for line in row.conversations]) for row in rows]
     # "messages" for "conversations"; "role" and "content" for "from" and "value".
     return talks, 0
 
 
 LAYOUTS = {
-    "prompt_response": Layout(
-        (msgspec.json.Decoder(list[Turn[msgspec.Raw]]), msgspec.json.Decoder(list[Turn[str]])),
-        _turns_block,
-        (b"[", b"]"),
-    ),
-    "messages": Layout(
-        (msgspec.json.Decoder(Talk[msgspec.Raw]), msgspec.json.Decoder(Talk[str])), lambda rows: (rows, 0)
-    ),
-    "alpaca": Layout((TASK,), _tasks_block),
-    "sharegpt": Layout(
-        (msgspec.json.Decoder(Lines[msgspec.Raw]), msgspec.json.Decoder(Lines[str])), _lines_block
-    ),
+    "prompt_response": Layout(TURNS, _turns_block, (b"[", b"]")),
+    "messages": Layout(TALK, lambda rows: (rows, 0)),
+    "alpaca": Layout(TASK, _tasks_block),
+    "sharegpt": Layout(LINES, _lines_block),
 }
 
 
 def ready_block(key: str, raw: bytes, line: int, end: int) -> ReadyBlock | None:
     """The rows of whole lines of a format of LAYOUTS, or None where one of them needs a closer look."""
-    layout = LAYOUTS[key]
     if not raw.endswith(b"\n"):
         raw += b"\n"
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n")
-    for decoder in layout.decoders:
-        try:
-            rows = decoder.decode_lines(raw)
-        except (ValueError, RecursionError):
-            return None
+    try:
+        found = outlined(key, raw)
+    except Otherwise:
+        found = _written_anew(LAYOUTS[key], raw)
+    judgement = judged(found) if found else None
+    return ReadyBlock(*judgement, raw, line, end) if judgement else None
+
+
+def _written_anew(layout: Layout, raw: bytes) -> Outlined | None:
+    """The canonical lines of lines that have to be decoded for that."""
+    try:
+        rows = layout.decoder.decode_lines(raw)
         if not _are_lines(raw, len(rows), layout.ends) or not (made := layout.talks(rows)):
             return None
         talks, more = made
-        try:
-            json = _encode_lines(talks)
-        except UnicodeEncodeError:
-            return None
-        marks = marks_of(json)
-        if marks is None:
-            # Something is written in another way. Only what is decoded is written as it should be.
-            continue
-        # A decoder takes the last of a key that comes twice; then some quotation marks of the file are missing. Those
+        json = _encode_lines(talks)
+        # The decoder takes the last of a key that comes twice; then some quotation marks of the file are missing. Those
         # inside of texts stay as many, unless they are written as numbers.
-        if marks.quotes != _quotes(raw) + more or (decoder is layout.decoders[-1] and b"\\u0022" in raw):
+        if _quotes(json) != _quotes(raw) + more or b"\\u0022" in raw:
             return None
-        judgement = judged(json, talks, marks)
-        return judgement and ReadyBlock(*judgement, raw, line, end)
-    return None
+        return outlined("messages", json)
+    except (ValueError, RecursionError, Otherwise):
+        return None
 
 
 def _quotes(raw: bytes) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,29 +19,27 @@ from datasets.joined import Joined
 
 Weight = Literal[0, 1] | None
 Array = np.ndarray[Any, Any]
-Text = TypeVar("Text", str, msgspec.Raw)
 
 
 # Without `gc` the collector of cycles does not look at them, which halves the time: texts can be in no cycle.
-# Texts are strings, or msgspec.Raw where they stay the JSON that they are in the file.
-class Said(msgspec.Struct, Generic[Text], forbid_unknown_fields=True, gc=False, omit_defaults=True):
+class Said(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
     """A message, as in the format `messages` and in canonical rows."""
 
     role: Literal["system", "user", "assistant"]
-    content: Text
+    content: str
     weight: Weight = None
 
 
-class Talk(msgspec.Struct, Generic[Text], forbid_unknown_fields=True, gc=False):
+class Talk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A canonical row of messages."""
 
-    messages: list[Said[Text]]
+    messages: list[Said]
 
 
-class Turn(msgspec.Struct, Generic[Text], forbid_unknown_fields=True, gc=False):
-    prompt: Text
-    response: Text
-    system: Text | msgspec.UnsetType = msgspec.UNSET
+class Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    prompt: str
+    response: str
+    system: str | msgspec.UnsetType = msgspec.UNSET
     weight: Weight | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -52,13 +50,13 @@ class Task(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     system: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Line(msgspec.Struct, Generic[Text], forbid_unknown_fields=True, gc=False, rename={"role": "from"}):
+class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename={"role": "from"}):
     role: Literal["system", "human", "gpt"]
-    value: Text
+    value: str
 
 
-class Lines(msgspec.Struct, Generic[Text], forbid_unknown_fields=True, gc=False):
-    conversations: list[Line[Text]]
+class Lines(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    conversations: list[Line]
 
 
 class Ready(msgspec.Struct):
@@ -105,10 +103,10 @@ class ReadyBlock:
         return Ready(self.lines[number], turns, characters, mixes, raw, self.line + number, self.end)
 
 
-_TURNS = msgspec.json.Decoder(list[Turn[str]])
-_TALK = msgspec.json.Decoder(Talk[str])
+TURNS = msgspec.json.Decoder(list[Turn])
+TALK = msgspec.json.Decoder(Talk)
 TASK = msgspec.json.Decoder(Task)
-_LINES = msgspec.json.Decoder(Lines[str])
+LINES = msgspec.json.Decoder(Lines)
 _encode = msgspec.json.Encoder().encode
 ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     "human": "user",
@@ -117,12 +115,12 @@ ROLES: dict[str, Literal["system", "user", "assistant"]] = {
 }
 
 
-def _prompt_response(raw: bytes) -> list[Said[str]] | None:
-    turns = _TURNS.decode(raw)
+def _prompt_response(raw: bytes) -> list[Said] | None:
+    turns = TURNS.decode(raw)
     # The decoder takes the last of a key that comes twice; a key that is counted once too often came twice.
     if raw.count(b'"prompt"') != len(turns) or raw.count(b'"response"') != len(turns):
         return None
-    said: list[Said[str]] = []
+    said: list[Said] = []
     for turn in turns:
         if turn.system:
             if said or raw.count(b'"system"') != 1:
@@ -137,8 +135,8 @@ def _prompt_response(raw: bytes) -> list[Said[str]] | None:
     return said
 
 
-def _messages(raw: bytes) -> list[Said[str]] | None:
-    said = _TALK.decode(raw).messages
+def _messages(raw: bytes) -> list[Said] | None:
+    said = TALK.decode(raw).messages
     if (
         raw.count(b'"role"') != len(said)
         or raw.count(b'"content"') != len(said)
@@ -153,21 +151,21 @@ def _messages(raw: bytes) -> list[Said[str]] | None:
     return said
 
 
-def _alpaca(raw: bytes) -> list[Said[str]] | None:
+def _alpaca(raw: bytes) -> list[Said] | None:
     task = TASK.decode(raw)
     if any(raw.count(key) > 1 for key in (b'"instruction"', b'"input"', b'"output"', b'"system"')):
         return None
     return said_in(task)
 
 
-def said_in(task: Task) -> list[Said[str]]:
+def said_in(task: Task) -> list[Said]:
     parts = [part for part in (task.instruction, task.input) if part and not part.isspace()]
     said = [Said("user", "\n".join(parts)), Said("assistant", task.output)]
     return [Said("system", task.system), *said] if task.system else said
 
 
-def _sharegpt(raw: bytes) -> list[Said[str]] | None:
-    lines = _LINES.decode(raw).conversations
+def _sharegpt(raw: bytes) -> list[Said] | None:
+    lines = LINES.decode(raw).conversations
     if raw.count(b'"from"') != len(lines) or raw.count(b'"value"') != len(lines):
         return None
     return (
@@ -175,7 +173,7 @@ def _sharegpt(raw: bytes) -> list[Said[str]] | None:
     )
 
 
-DECODERS: dict[str, Callable[[bytes], list[Said[str]] | None]] = {
+DECODERS: dict[str, Callable[[bytes], list[Said] | None]] = {
     "prompt_response": _prompt_response,
     "messages": _messages,
     "alpaca": _alpaca,
@@ -183,14 +181,14 @@ DECODERS: dict[str, Callable[[bytes], list[Said[str]] | None]] = {
 }
 
 
-def ready(decode: Callable[[bytes], list[Said[str]] | None], raw: bytes, line: int, end: int) -> Ready | None:
+def ready(decode: Callable[[bytes], list[Said] | None], raw: bytes, line: int, end: int) -> Ready | None:
     """Returns the row of a line of a file, or None where it needs a closer look."""
     try:
         said = decode(raw)
     except (ValueError, RecursionError):
         return None
     # As an escape a NUL can come in, and a key twice without being counted.
-    if not said or b"\\u00" in raw or not _alternate(said):
+    if not said or b"\\u00" in raw or not alternate(said):
         return None
     replies = len(said) // 2
     try:
@@ -203,7 +201,7 @@ def ready(decode: Callable[[bytes], list[Said[str]] | None], raw: bytes, line: i
     return Ready(json, replies, characters, mixes, raw, line, end)
 
 
-def _alternate(said: Sequence[Said[str]]) -> bool:
+def alternate(said: Sequence[Said]) -> bool:
     """True for texts that are not blank, in the order user, assistant after an optional system text."""
     start = said[0].role == "system"
     if (len(said) - start) % 2 or not start < len(said) <= 2 * MAX_TURNS:

@@ -64,8 +64,8 @@ class UploadForm(FormatForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["files"].help_text = _(
-            ".jsonl, .json, .csv, .xlsx, .parquet or .txt, pictures, and archives of them (.zip, .tar.gz); texts in "
-            "UTF-8. Several files at a time, up to %(size)s each."
+            ".jsonl, .json, .csv, .xlsx, .parquet or .txt, pictures, and archives of them (.zip, .tar.gz, .gz); texts "
+            "in UTF-8. Several files at a time, up to %(size)s each."
         ) % {"size": filesizeformat(max_file_bytes())}
 
 

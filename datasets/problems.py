@@ -93,6 +93,13 @@ KINDS: dict[str, Kind] = {
         spoils_file=True,
     ),
     "rest_unread": Kind(_("Rest not read"), _("Nothing after this record could be read."), spoils_file=True),
+    "second_list": Kind(
+        _("Second list of records"),
+        _(
+            "Of the lists of records in this object only the first one is read. Put each list into a file of its own."
+        ),
+        spoils_file=True,
+    ),
     "too_long": Kind(_("Record too long"), _("A record may have at most %(limit)s MB.")),
     "too_deep": Kind(_("Nested too deeply"), _("Lists and objects are nested too deeply.")),
     "not_finite": Kind(_("NaN or Infinity"), _("%(value)s is not JSON; write a number or null.")),

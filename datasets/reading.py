@@ -1,9 +1,9 @@
 """Reads the records of an uploaded file one by one, whatever its name ends in, never more than one in memory.
 
-Two layouts, told apart by content: JSON lines (one value a line), and one JSON text (an array of records, or
-objects that take several lines each). The standard library's decoder does the parsing: it gives the exact end
-of each value, so that a record of an array is known by its line too, and its hooks find duplicate keys and NaN,
-which faster decoders let pass.
+Two layouts, told apart by content: JSON lines (one value a line), and one JSON text (an array of records, also in an
+object such as {"data": […]}, or objects that take several lines each). The standard library's decoder does the
+parsing: it gives the exact end of each value, so that a record of an array is known by its line too, and its hooks
+find duplicate keys and NaN, which faster decoders let pass.
 """
 
 from __future__ import annotations
@@ -23,9 +23,15 @@ from datasets.blocks import ready_block
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 # Lines are read in blocks. Of one that is not wholly good, smaller pieces are tried before single lines.
-BLOCK_BYTES = 512 * 1024
+BLOCK_BYTES = 1024 * 1024
 PIECE_BYTES = 32 * 1024
 _SPACE = re.compile(r"[ \t\r\n]*")
+# An object around the list of all records, as many public files have it; before the list only names and numbers.
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_WRAPPER = re.compile(
+    rf"\s*\{{\s*(?:{_TEXT}\s*:\s*(?:{_TEXT}|[-+.0-9eE]+|true|false|null)\s*,\s*)*"
+    r'"(?:data|rows|records|examples|samples|items|instances|dataset|train)"\s*:\s*\[\s*(?=[\[{\]])'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ _LENIENT = json.JSONDecoder()
 class Shortcut:
     """How lines of a known format are read faster; None: as all are. It may be set while a file is read."""
 
-    decode: Callable[[bytes], list[fast.Said[str]] | None] | None = None
+    decode: Callable[[bytes], list[fast.Said] | None] | None = None
     # A key of datasets.blocks.LAYOUTS: rows may come in blocks.
     layout: str = ""
 
@@ -137,18 +143,24 @@ def _is_one_text(file: IO[bytes], name: str) -> bool:
     file.seek(0)
     first = _filled_line(file)
     if len(first) > MAX_RECORD_BYTES:
-        return first.removeprefix(codecs.BOM_UTF8).startswith(b"[")
+        start = first[:CHUNK_BYTES].removeprefix(codecs.BOM_UTF8)
+        return start.startswith(b"[") or _is_wrapped(start)
     second = _filled_line(file)
     begin = first.removeprefix(codecs.BOM_UTF8).strip()
     try:
         value = _STRICT.decode(begin.decode())
     except (ValueError, RecursionError):
         # An array cut up into lines, or lines of which the first is broken: then the second one is not.
-        return begin == b"[" or (not _is_complete(second) and (bool(second) or begin.startswith(b"[")))
+        is_cut = not _is_complete(second) and (bool(second) or begin.startswith(b"["))
+        return begin == b"[" or is_cut or _is_wrapped(begin)
     if second or not isinstance(value, list):
-        return False
+        return not second and _is_wrapped(begin)
     turns = all(isinstance(item, dict) and "prompt" in item for item in value)
     return not (turns and name.lower().endswith(".jsonl"))
+
+
+def _is_wrapped(start: bytes) -> bool:
+    return bool(_WRAPPER.match(start.decode(errors="replace")))
 
 
 def _filled_line(file: IO[bytes]) -> bytes:
@@ -173,7 +185,8 @@ def _is_complete(line: bytes) -> bool:
 def _line_records(
     file: IO[bytes], shortcut: Shortcut, number: int, end: int
 ) -> Iterator[Record | fast.Ready | fast.ReadyBlock | Unreadable]:
-    while block := file.read(BLOCK_BYTES):
+    # Before the format is known, which some records tell, there is nothing to be won by large blocks.
+    while block := file.read(BLOCK_BYTES if number and shortcut.layout else 2 * PIECE_BYTES):
         if not block.endswith(b"\n"):
             block += file.readline(MAX_RECORD_BYTES + 1)
         # A byte order mark is looked for in the first block only, and a line that is too long in large ones.
@@ -336,14 +349,20 @@ class _Window:
 def _text_records(file: IO[bytes]) -> Iterator[Record | Unreadable]:
     window = _Window(file)
     is_array = window.peek() == "["
+    wrapper = _WRAPPER.match(window.text, window.position)
     if is_array:
         window.advance(window.position + 1)
+    elif wrapper:
+        window.advance(wrapper.end())
+        is_array = True
     row = 0
     while True:
         following = window.peek()
         if is_array and following == "]":
             window.advance(window.position + 1)
-            if window.peek():
+            if wrapper:
+                yield from _wrapper_end(window, row)
+            elif window.peek():
                 yield _broken(window, window.position, row, "Text after the end of the list")
             return
         if not is_array and not following and window.bad_byte is None:
@@ -368,6 +387,36 @@ def _text_records(file: IO[bytes]) -> Iterator[Record | Unreadable]:
             if not _skip(window):
                 yield Unreadable("rest_unread", line, place, window.end, waiting)
                 return
+
+
+def _wrapper_end(window: _Window, row: int) -> Iterator[Unreadable]:
+    """Passes what stands behind the list of records in the object around it; another list of objects is told of."""
+    try:
+        while window.peek() == ",":
+            window.advance(window.position + 1)
+            for expected in (":", ""):
+                window.peek()
+                line = window.line
+                value, text = window.decode(_STRICT)
+                if expected and window.peek() == expected:
+                    window.advance(window.position + 1)
+                elif expected:
+                    yield _broken(window, window.position, row, "Expecting ':' delimiter")
+                    return
+            if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+                yield Unreadable("second_list", line, None, window.end, text[:200])
+    except json.JSONDecodeError as error:
+        yield _broken(window, error.pos, row, error.msg)
+    except (ValueError, RecursionError) as error:
+        waiting = window.text[window.position : window.position + 200]
+        yield Unreadable(*_refusal(error, window.line, None, window.end, waiting))
+    else:
+        if window.peek() != "}":
+            yield _broken(window, window.position, row, "Expecting ',' or '}'")
+            return
+        window.advance(window.position + 1)
+        if window.peek():
+            yield _broken(window, window.position, row, "Text after the end of the list")
 
 
 def _skip(window: _Window) -> bool:

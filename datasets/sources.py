@@ -38,7 +38,7 @@ EXTENSIONS = (*TEXTS, *TABLES, *ARCHIVES, *pictures.EXTENSIONS)
 _SIGNATURES: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
     (b"PK\x03\x04", "ZIP", (".zip", ".xlsx")),
     (b"PK\x05\x06", "ZIP", (".zip",)),
-    (b"\x1f\x8b", "gzip", (".tar.gz", ".tgz")),
+    (b"\x1f\x8b", "gzip", (".tar.gz", ".tgz", ".gz")),
     (b"PAR1", "Parquet", (".parquet",)),
     (b"\xd0\xcf\x11\xe0", "Excel 97 (.xls)", ()),
     (b"%PDF", "PDF", ()),

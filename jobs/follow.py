@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
+from console.disks import is_full
 from console.logs import about_run
 from jobs import directories, launch, lifecycle, progress, warm
 from jobs.lifecycle import LeaseLost
@@ -33,6 +35,8 @@ POLL_SECONDS = 0.5
 FIRST_POLL_SECONDS = 0.1
 # Of events.jsonl, to find the last event.
 TAIL_BYTES = 64 * 1024
+# With less than that free on the disk of its directory a trainer cannot even say why it ends.
+NO_ROOM_BYTES = 8 * 1024**2
 # Exit status of a trainer that found another one in its directory (jobs/training/__main__.py).
 LOCKED = 75
 # Set when this worker is told to end: its trainers save and their runs go back to the queue.
@@ -54,10 +58,12 @@ def carry_out(run: Run) -> None:
             # The lease runs out, and whoever takes the run then finds its directory as it is.
             logger.exception("%s: the database is away; the run is left to the next worker", run.uid)
         except OSError as error:
-            code = "disk_full" if error.errno == errno.ENOSPC else "unexpected"
             logger.exception("%s could not be carried out", run.uid)
-            failure = {"code": code, "params": {"path": error.filename}, "message": str(error)}
-            lifecycle.finish(run, RunState.FAILED, failure)
+            failure = {"params": {"path": error.filename}, "message": str(error)}
+            if is_full(error):
+                lifecycle.rest(run, {"code": "disk_full", **failure})
+            else:
+                lifecycle.finish(run, RunState.FAILED, {"code": "unexpected", **failure})
         except Exception as error:
             logger.exception("%s could not be carried out", run.uid)
             failure = {"code": "unexpected", "params": {}, "message": f"{type(error).__name__}: {error}"}
@@ -75,6 +81,16 @@ def last_event(path: Path) -> Event | None:
         return None
     lines = data[: data.rfind(b"\n") + 1].splitlines()[int(start > 0) :]
     return msgspec.json.decode(lines[-1]) if lines else None
+
+
+def _is_end(event: Event) -> bool:
+    """Whether nothing comes after this event. What stopped, or had no room on the disk, goes on."""
+    return event["type"] == "done" or (event["type"] == "failed" and event["code"] != "disk_full")
+
+
+def _reason(event: Event) -> dict[str, Any]:
+    """Why a trainer gave up, as `Run.failure` keeps it."""
+    return {key: event[key] for key in ("code", "params", "message")}
 
 
 def end_stray_trainer(run: Run) -> None:
@@ -105,7 +121,7 @@ class _Follower:
             # A follower that was killed between storing the end and settling it left that to this one; one that
             # had saved and stopped goes on.
             past = last_event(self.directory / FILE_NAME)
-            if self.terminal is None and past is not None and past["type"] in ("done", "failed"):
+            if self.terminal is None and past is not None and _is_end(past):
                 self.terminal = past
             if self.terminal is None:
                 self._start()
@@ -130,7 +146,7 @@ class _Follower:
             current.summary = {**current.summary, **mix_report(directory)}
             current.save(update_fields=["attempt", "phase", "summary"])
         self.run.attempt += 1
-        held = launch.devices_of(self.run)
+        held = self.run.held_devices
         self.process = warm.take(directory, held) or launch.start_trainer(directory, held)
 
     def _is_alive(self) -> bool:
@@ -163,8 +179,8 @@ class _Follower:
                 self.run.refresh_from_db(
                     fields=["stop_requested_at", "preempt_requested_at", "paused_at", "lease"]
                 )
-        except (OperationalError, InterfaceError):
-            logger.warning("%s: the database is away", self.run.uid)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("%s: the database is away or full: %s", self.run.uid, str(error).strip())
             close_old_connections()
 
     def _is_to_end(self) -> bool:
@@ -192,11 +208,12 @@ class _Follower:
         stop_wanted = self.run.stop_requested_at is not None
         if self.terminal and kind == "done":
             lifecycle.finish(self.run, RunState.DONE, seconds=self.terminal["seconds"])
-        elif self.terminal and kind == "failed":
-            failure = {key: self.terminal[key] for key in ("code", "params", "message")}
-            lifecycle.finish(self.run, RunState.FAILED, failure)
+        elif self.terminal and _is_end(self.terminal):
+            lifecycle.finish(self.run, RunState.FAILED, _reason(self.terminal))
         elif stop_wanted:
             lifecycle.finish(self.run, RunState.STOPPED, step=self.run.step)
+        elif self.terminal and kind == "failed":
+            lifecycle.rest(self.run, _reason(self.terminal))
         elif self.run.paused_at is not None:
             lifecycle.release(self.run, "paused", step=self.run.step)
         elif self.run.preempt_requested_at is not None:
@@ -209,6 +226,10 @@ class _Follower:
     def _settle_crash(self) -> None:
         """A trainer that ended without a word was killed; it is started again a few times, then given up."""
         code = self.process.returncode if self.process else None
+        if shutil.disk_usage(self.directory).free < NO_ROOM_BYTES:
+            message = "The trainer ended without a word, and the disk is full."
+            lifecycle.rest(self.run, {"code": "disk_full", "params": {}, "message": message})
+            return
         if self.run.crashes >= settings.MAX_TRAINER_RESTARTS:
             message = f"The trainer was killed {self.run.crashes + 1} times, last at step {self.run.step}."
             params = {"crashes": self.run.crashes + 1, "step": self.run.step, "code": code}

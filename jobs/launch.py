@@ -26,8 +26,6 @@ from jobs.training.spec import FILE_NAME, LOCK_NAME, PID_NAME, Base, Data, Setti
 from jobs.training.trainers import Trainer, trainer_for
 from jobs.weights import WeightsUnavailable, local_weights
 
-# Trainers that several processes can share, one for each device of the run.
-SHARED = ("text",)
 # The argument that makes a trainer wait for its run (jobs/warm.py).
 WARM = "--warm"
 PRIVATE = re.compile(
@@ -62,20 +60,10 @@ def prepare(run: Run) -> Path:
             hyperparameters=_settings(run),
             device=settings.TRAINER_DEVICE,  # type: ignore[arg-type]
             threads=settings.TRAINER_THREADS or None,
-            processes=processes_of(run),
+            processes=run.devices,
         ),
     )
     return directory
-
-
-def processes_of(run: Run) -> int:
-    """Into how many processes a run is divided."""
-    return run.devices if trainer_of(run).module in SHARED else 1
-
-
-def devices_of(run: Run) -> list[str]:
-    """The GPUs that its trainer sees: of those that it holds, one for each process."""
-    return run.held_devices[: processes_of(run)]
 
 
 def trainer_of(run: Run) -> Trainer:

@@ -6,7 +6,8 @@
         Waiting ──claimed──► Running ──► Done │ Failed │ Stopped ◄────┤
             └────────────── stopped before it began ──► Stopped       │
 ```
-A run that is paused is released with its progress, and waits without being claimed until it is resumed.
+A run that is paused is released with its progress, and waits without being claimed until it is resumed. So is one
+that the machine has no room for on its disk.
 
 The database decides: a worker may carry out a run only after `claim_next` gave it a lease, and writes only
 while that lease is the newest. A Celery message merely wakes a worker up, so a lost or doubled one changes
@@ -21,7 +22,6 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from console.afterwards import after_commit
 from console.beating import beating
 from console.models import User
 from jobs import limits, notifying, queueing
@@ -67,9 +68,9 @@ def wake_worker(run: Run) -> None:
     from jobs.tasks import run_training
 
     # The broker may be away for a moment; `dispatch` (beat) does both for every waiting run anyway.
-    transaction.on_commit(partial(run_training.apply_async, queue=queueing.queue_of(run)), robust=True)
+    after_commit(run_training.apply_async, queue=queueing.queue_of(run))
     if run.pool_id and not run.idle:
-        transaction.on_commit(partial(queueing.make_room, run.pool_id), robust=True)
+        after_commit(queueing.make_room, run.pool_id)
 
 
 def _move(run: Run, state: RunState) -> None:
@@ -274,16 +275,33 @@ def finish(run: Run, state: RunState, failure: dict[str, Any] | None = None, **d
 def release(run: Run, kind: str, **data: Any) -> None:
     """Puts a leased run back into the queue, its progress kept; `kind` says why on the timeline."""
     with leased(run) as current:
-        _move(current, RunState.WAITING)
-        current.follower = ""
-        current.heartbeat_at = None
-        current.phase = ""
-        current.eta_seconds = None
+        _back_to_the_queue(current)
         current.save()
         note(current, kind, **data)
         if kind == "preempted":
             notifying.run_preempted(current)
         limits.watch([current.job.workspace_id])
+
+
+def rest(run: Run, reason: dict[str, Any]) -> None:
+    """Puts a leased run back into the queue, its progress kept, where it rests until somebody resumes it: what kept it
+    from going on (`reason`, as in `finish`) is for people to mend, and no fault of the run."""
+    with leased(run) as current:
+        _back_to_the_queue(current)
+        current.paused_at = timezone.now()
+        current.failure = reason
+        current.save()
+        note(current, "rests", **reason)
+        notifying.run_rests(current)
+        limits.watch([current.job.workspace_id])
+
+
+def _back_to_the_queue(run: Run) -> None:
+    _move(run, RunState.WAITING)
+    run.follower = ""
+    run.heartbeat_at = None
+    run.phase = ""
+    run.eta_seconds = None
 
 
 def request_stop(run: Run, user: User) -> bool:
@@ -331,8 +349,8 @@ def resume(run: Run, user: User) -> bool:
         current = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
         if current.state not in ACTIVE_STATES or current.paused_at is None:
             return False
-        current.paused_at = None
-        current.save(update_fields=["paused_at"])
+        current.paused_at = current.failure = None
+        current.save(update_fields=["paused_at", "failure"])
         note(current, "unpaused", actor=user)
         wake_worker(current)
     return True

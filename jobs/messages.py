@@ -17,7 +17,7 @@ from jobs.models import Run, RunState, TimelineEntry
 
 Texts = Mapping[str, str | Promise]
 
-# Failures end a run; each text says what a person can do.
+# Failures end a run, a full disk lets it rest; each text says what a person can do.
 FAILURES: Texts = {
     "weights_missing": _(
         "The base model in %(path)s cannot be used. Ask an operator to check where its weights lie."
@@ -97,7 +97,8 @@ FAILURES: Texts = {
     ),
     "not_mergeable": _("Adapters of this kind of model are not merged into its weights."),
     "disk_full": _(
-        "The disk is full. Ask an operator to make room, then start a new run; finished checkpoints are kept."
+        "The disk of the training machine is full. Ask an operator to make room, then resume the run: "
+        "it goes on from its last checkpoint."
     ),
     "spec_invalid": _(
         "The configuration of the run cannot be read. Start a new run; if it stays, tell an operator."
@@ -156,6 +157,13 @@ PUBLICATION_NOTES: Texts = {
     "model_deleted": _("The model that was to get the version was deleted before the run ended."),
     "run_failed": _("The run failed, so there was nothing to publish."),
     "run_stopped": _("The run was stopped before its end."),
+    "storage_full": _(
+        "There is no room left where models are stored. Once an operator has made some, publishing goes on by itself."
+    ),
+    "publishing_delayed": _(
+        "The result cannot be stored at the moment (%(error)s). It is tried again by itself; if it stays so, "
+        "ask an operator."
+    ),
     "output_missing": _("The run's result is no longer on the disk of the machine that trained it."),
 }
 
@@ -172,6 +180,7 @@ TIMELINE: Texts = {
     "restarted": _("The trainer was killed at step %(step)s and starts again from the last checkpoint"),
     "checkpoint": _("Checkpoint saved at step %(step)s"),
     "pause_requested": _("Asked to pause"),
+    "rests": _("Put back into the queue, where it rests until it is resumed"),
     "paused": _("Saved and paused at step %(step)s"),
     "paused_waiting": _("Paused before it began to train"),
     "unpaused": _("Resumed"),
@@ -194,6 +203,7 @@ _TONES = {
     "warning": "is-warn",
     "released": "is-warn",
     "preempted": "is-warn",
+    "rests": "is-error",
     "paused": "is-warn",
     "paused_waiting": "is-warn",
     "restarted": "is-warn",
@@ -201,6 +211,7 @@ _TONES = {
     "stop_requested": "is-warn",
     "stopped": "is-warn",
     "publish_skipped": "is-warn",
+    "publish_delayed": "is-warn",
     "started": "is-active",
     "resumed": "is-active",
 }
@@ -245,6 +256,8 @@ def timeline_text(entry: TimelineEntry) -> str:
         return warning_text(entry.data)
     if entry.kind == "publish_skipped":
         return gettext("Not published: %(reason)s") % {"reason": publication_text(entry.data)}
+    if entry.kind == "publish_delayed":
+        return publication_text(entry.data)
     text = TIMELINE.get(entry.kind)
     return _filled(text, entry.data) or entry.kind
 

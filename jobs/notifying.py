@@ -31,6 +31,12 @@ def run_preempted(run: Run) -> None:
         _tell("run.preempted", run, f":{count}", count=count, step=run.step)
 
 
+def run_rests(run: Run) -> None:
+    """A run waits for somebody to mend what keeps it from going on. Each time is told of."""
+    count = TimelineEntry.objects.filter(run=run, kind="rests").count()
+    _tell("run.rests", run, f":{count}", failure=run.failure)
+
+
 def run_not_published(run: Run) -> None:
     """A run that is done does not become a model version. Each try may be told of."""
     count = TimelineEntry.objects.filter(run=run, kind="publish_skipped").count()

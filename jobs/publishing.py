@@ -10,19 +10,23 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection
-from functools import partial
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.files.storage import default_storage
-from django.db import transaction
+from django.db import DatabaseError, transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from filelock import FileLock, Timeout
 
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
+from console.afterwards import after_commit
+from console.deletion import remove_folder
+from console.disks import is_full
 from console.models import User
 from jobs import directories, launch, lifecycle, merging, notifying, queueing
 from jobs.models import Publication, Run, RunState
@@ -30,6 +34,9 @@ from jobs.training import card
 from jobs.training.card import ADAPTERS, MERGED
 
 LOCK_NAME = "publishing.lock"
+# A storage that was full or away is tried again so much later.
+AGAIN_AFTER = timedelta(minutes=1)
+ERROR_LENGTH = 200
 
 
 class NotPublishable(Exception):
@@ -68,8 +75,7 @@ def request(run: Run, user: User, name: str, model: Model | None = None) -> Mode
         if version is None:
             raise PublicationRefused(_("This run cannot be published now."), "run")
         # A worker that is away loses nothing: `dispatch` finds the run.
-        wake = partial(run_training.apply_async, queue=queueing.queue_of(current))
-        transaction.on_commit(wake, robust=True)
+        after_commit(run_training.apply_async, queue=queueing.queue_of(current))
     return version
 
 
@@ -94,15 +100,18 @@ def _require_publishable(run: Run, name: str, model: Model | None) -> None:
 
 def pending(served: Collection[str] | None = None) -> list[int]:
     """Finished runs that still wait to be published, of the given queues (None: of all): their output lies on
-    a machine that serves the queue."""
+    a machine that serves the queue. One that could not be stored rests for AGAIN_AFTER."""
     of_queues = queueing.on_queues(served)
     runs = Run.objects.filter(of_queues, state=RunState.DONE, publication=Publication.PENDING)
+    lately = (timezone.now() - AGAIN_AFTER).isoformat()
+    runs = runs.exclude(publication_note__tried_at__gt=lately)
     return list(runs.order_by("finished_at").values_list("pk", flat=True))
 
 
 def publish(run_id: int) -> ModelVersion | None:
     """Publishes a finished run; returns the version, or None if it was not published (the run says why, another
-    worker is at it, or the output lies on another machine).
+    worker is at it, or the output lies on another machine). Where the storage is full or away the run says so, stays
+    pending, and the error goes on to the caller.
     """
     if directories.is_waited_for(Run.objects.get(pk=run_id)):
         return None
@@ -128,6 +137,11 @@ def publish(run_id: int) -> ModelVersion | None:
     except NotPublishable as reason:
         _skip(run_id, reason)
         return None
+    except DatabaseError:
+        raise
+    except Exception as error:
+        _delay(run_id, error)
+        raise
 
 
 def _reserve_version(run_id: int) -> ModelVersion | None:
@@ -221,20 +235,41 @@ def _copy(paths: dict[str, Path], version: ModelVersion) -> list[dict[str, Any]]
     return files
 
 
-def _complete(run_id: int, version: ModelVersion, files: list[dict[str, Any]]) -> ModelVersion:
-    """Marks version and run as published, together."""
+def _complete(run_id: int, version: ModelVersion, files: list[dict[str, Any]]) -> ModelVersion | None:
+    """Marks version and run as published, together; None where the version has gone while its files were copied, which
+    then go as well: a worker that was away for long must not bring it back."""
     with transaction.atomic():
         run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
-        version.path = f"models/{version.uid}"
-        version.files = files
-        version.size = sum(item["size"] for item in files)
-        version.state = ModelVersionState.READY
-        version.save()
-        if run.publication == Publication.PENDING:
-            run.publication = Publication.PUBLISHED
-            run.save(update_fields=["publication"])
+        if run.publication == Publication.PENDING and run.model_version_id == version.pk:
+            version.path = f"models/{version.uid}"
+            version.files = files
+            version.size = sum(item["size"] for item in files)
+            version.state = ModelVersionState.READY
+            version.save()
+            run.publication, run.publication_note = Publication.PUBLISHED, None
+            run.save(update_fields=["publication", "publication_note"])
             lifecycle.note(run, "published", model=version.model.name, version=version.number)
-    return version
+            return version
+    remove_folder(f"models/{version.uid}")
+    return None
+
+
+def _delay(run_id: int, error: Exception) -> None:
+    """Says on the run why it is not published yet; what was copied of it makes room on a storage that is full."""
+    full = is_full(error)
+    code = "storage_full" if full else "publishing_delayed"
+    said = {} if full else {"error": str(error)[:ERROR_LENGTH]}
+    with transaction.atomic():
+        run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
+        if run.publication != Publication.PENDING:
+            return
+        if (run.publication_note or {}).get("code") != code:
+            lifecycle.note(run, "publish_delayed", code=code, params=said)
+        run.publication_note = {"code": code, "params": said, "tried_at": timezone.now().isoformat()}
+        run.save(update_fields=["publication_note"])
+        begun = run.model_version
+    if full and begun is not None:
+        remove_folder(f"models/{begun.uid}")
 
 
 def _skip(run_id: int, reason: NotPublishable) -> None:

@@ -5,6 +5,7 @@ One code path for the demo and for real weights: every binding ends in a local d
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import subprocess
 import sys
@@ -18,11 +19,14 @@ from filelock import FileLock
 
 from catalog.models import BaseModel, WeightsKind
 from console import env
+from console.disks import is_full
 from jobs.training.original import kind_of, variant_of
 
 # What a directory of weights may hold; pickled weights (.bin, .pt) and code are never fetched.
 ALLOWED_SUFFIXES = (".safetensors", ".json", ".model", ".txt", ".jinja", ".tiktoken")
 COMPLETE = ".complete"
+# What the system says of a full disk, also through a process that converts.
+FULL = "No space left on device"
 
 
 class WeightsUnavailable(Exception):
@@ -86,6 +90,8 @@ def _converted(base_model: BaseModel, source: Path) -> Path:
                 check=False,
             )
             if result.returncode != 0:
+                if FULL in result.stderr:
+                    raise OSError(errno.ENOSPC, FULL, str(target))
                 said = (result.stderr.strip().splitlines() or [f"it ended with {result.returncode}"])[-1]
                 reason = (said.partition(" cannot be converted: ")[2] or said).rstrip(".")
                 message = f"The weights of {base_model.name} in {source} cannot be converted: {reason}."
@@ -119,6 +125,8 @@ def _fetch_from_hub(base_model: BaseModel, target: Path) -> None:
             allow_patterns=[f"*{suffix}" for suffix in ALLOWED_SUFFIXES],
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        if is_full(error):
+            raise
         raise WeightsUnavailable(
             "hub_unreachable",
             f"The weights {base_model.weights_location} could not be fetched from the hub: {error}",

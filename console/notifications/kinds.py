@@ -77,6 +77,15 @@ _ALL = (
         tone="warn",
     ),
     Kind(
+        "run.rests",
+        _("A run rests because a disk is full"),
+        title=_("%(run)s rests until it is resumed"),
+        detail=("jobs.messages.failure_text", "failure"),
+        to=Audience.STARTER,
+        page="jobs:run",
+        tone="warn",
+    ),
+    Kind(
         "run.not_published",
         _("The result of a run could not be published"),
         title=_("%(run)s was not published"),

@@ -11,6 +11,7 @@ from datasets.formats.binary_preference import KtoLabels, KtoTurns
 from datasets.formats.image_caption import ImageCaption
 from datasets.formats.image_messages import ImageMessages
 from datasets.formats.messages import Messages
+from datasets.formats.moss import Moss
 from datasets.formats.openai_preference import OpenAiPreference
 from datasets.formats.preference import DpoObjects, DpoTurns
 from datasets.formats.prompt_response import PromptResponse
@@ -27,6 +28,7 @@ FORMATS: dict[str, Format] = {
         Messages(),
         Alpaca(),
         ShareGpt(),
+        Moss(),
         ImageCaption(),
         ImageMessages(),
         DpoTurns(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -43,7 +44,7 @@ class DpoObjects(base.Format):
     label = _("Chosen + rejected (public data)")
     description = _(
         "Objects with a question (prompt, messages, conversations, or instruction and input) and chosen and rejected: "
-        "texts, messages, or lists of messages."
+        "texts, messages, lists of messages, or whole conversations as one text (Human: …, Assistant: …)."
     )
     row_type = RowType.PREFERENCE
     sample = "dpo.json"
@@ -59,7 +60,7 @@ class DpoObjects(base.Format):
 
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")
-        sides = {key: base.required(record, key) for key in ("chosen", "rejected")}
+        sides = {key: transcript(base.required(record, key)) for key in ("chosen", "rejected")}
         replies = {key: reply(value, key) for key, value in sides.items()}
         if start := _common_start(sides["chosen"], sides["rejected"]):
             question = _listed(start, "chosen").question("chosen")
@@ -86,6 +87,20 @@ class DpoObjects(base.Format):
         return {"system": system, "prompt": said[0]["content"]} | {
             key: row[key] for key in ("chosen", "rejected")
         }
+
+
+_SPEAKER = re.compile(r"\n\n(Human|Assistant): ?")
+
+
+def transcript(value: Any) -> Any:
+    """The messages of a whole conversation that is written as one text, as in Anthropic's HH-RLHF; anything else as it
+    is."""
+    if not isinstance(value, str) or not value.startswith("\n\nHuman:"):
+        return value
+    _start, *parts = _SPEAKER.split(value)
+    roles = {"Human": "user", "Assistant": "assistant"}
+    spoken = zip(parts[::2], parts[1::2], strict=True)
+    return [{"role": roles[speaker], "content": said.strip()} for speaker, said in spoken]
 
 
 def compared(question: list[base.Message], chosen: str, rejected: str, place: str) -> base.Row:

@@ -1,7 +1,7 @@
 """Prompt + Response: Qianfan's own format. One record is a list of turns; a bare object is a single turn.
 
 Public data call the two also question and answer, query and response (with `history` before them), prompt and
-completion; TRL's prompt and completion may be lists of messages.
+completion, input and target (Firefly) or output; TRL's prompt and completion may be lists of messages.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from datasets.formats import base, messages
+
+QUESTION_KEYS = (*base.QUESTION_KEYS, "input")
+REPLY_KEYS = (*base.REPLY_KEYS, "target", "output")
 
 
 class PromptResponse(base.Format):
@@ -71,7 +74,7 @@ class PromptResponse(base.Format):
             conversation.system(system, base.join(field, "system"))
         if first:
             conversation.history(turn.get("history"))
-        asked, answered = base.key_of(turn, base.QUESTION_KEYS), base.key_of(turn, base.REPLY_KEYS)
+        asked, answered = base.key_of(turn, QUESTION_KEYS), base.key_of(turn, REPLY_KEYS)
         conversation.user(base.required(turn, asked, field), base.join(field, asked))
         place = base.join(field, answered)
         reply = _single(base.required(turn, answered, field), place)
@@ -83,6 +86,8 @@ def _asks(turn: dict[str, Any]) -> bool:
     describes a picture."""
     if any(key in turn for key in base.REPLY_KEYS):
         return any(key in turn for key in base.QUESTION_KEYS)
+    if any(key in turn for key in REPLY_KEYS):
+        return any(key in turn for key in QUESTION_KEYS) and "instruction" not in turn  # which is Alpaca
     return "prompt" in turn and not turn.keys() & {"messages", "conversations", "file_name"}
 
 

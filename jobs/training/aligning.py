@@ -10,19 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
 
 from datasets import Dataset  # type: ignore[attr-defined]  # the library, not the app
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
-from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
+from jobs.training.callbacks import EarlyStopping, Origin, Report, StopOnRequest
+from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.lora import keep_whole, lora_config
 from jobs.training.outputs import save
 from jobs.training.preferences import Example, Examples, PreparedExamples, Question, prepare
+from jobs.training.ranks import rank, world_size
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
-from jobs.training.resolve import Resolved, batch_rule, count_steps, limit_length, schedule
+from jobs.training.resolve import (
+    Resolved,
+    batch_rule,
+    count_steps,
+    limit_length,
+    schedule,
+    share_batch,
+)
+from jobs.training.resuming import train_from
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
@@ -37,7 +45,7 @@ class Kind:
 
     `examples` and `columns` make rows of a file into rows of the trainer, `arrange` says in which order and company
     they stand, `arguments` what the mode's own hyperparameters are to TRL. A row is so many `sequences` to the model.
-    `smallest_batch` is the fewest rows that a step can learn from. With `has_reference` the model before the run is
+    `smallest_batch` is the fewest rows that a device can learn from. With `has_reference` the model before the run is
     asked as well.
     """
 
@@ -73,7 +81,6 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     checkpoints = run_dir / "checkpoints"
     remove_incomplete(checkpoints)
     resume = next(reversed(list_checkpoints(checkpoints)), None)
-    history = ((training_state(resume) or {}) if resume else {}).get("log_history", [])
 
     # Device and numbers, as in supervised fine-tuning. Without an adapter to switch off, the model as it was before
     # the run stands beside the one that is trained.
@@ -87,7 +94,7 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     # Tokenizer and weights
     events.write("phase", name="loading_weights")
     check_weights(weights)
-    room = Room(weights, spec.method, values, device, kind.sequences, references)
+    room = Room(weights, spec.method, values, device, kind.sequences, references, can_shard=False)
     room.require(1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
     stand = where_training_stands(spec.base, resume, is_full=not has_adapter)
@@ -118,9 +125,11 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
             dropped_rows=rows.dropped_rows,
         )
     batch_rule(values, len(rows.rows), rows.longest() * kind.sequences)
-    values.decide("batchSize", max(values["batchSize"], kind.smallest_batch))
+    smallest = kind.smallest_batch * world_size()
+    values.decide("batchSize", max(values["batchSize"], smallest))
+    share_batch(values, world_size())
     room.decide(rows.longest())
-    values.decide("batchSize", max(values["batchSize"], kind.smallest_batch))
+    values.decide("batchSize", max(values["batchSize"], smallest))
     room.require(rows.longest(), loaded=True)
     dataset = _dataset(rows, kind, values)
     eval_dataset = _dataset(eval_rows, kind, values) if eval_rows.rows else None
@@ -129,8 +138,8 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     config = kind.config(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
-        per_device_train_batch_size=values["batchSize"],
-        per_device_eval_batch_size=values["batchSize"],
+        per_device_train_batch_size=values["batchSize"] // world_size(),
+        per_device_eval_batch_size=values["batchSize"] // world_size(),
         gradient_accumulation_steps=values["gradientAccumulationSteps"],
         learning_rate=values["learningRate"],
         weight_decay=values["weightDecay"],
@@ -158,8 +167,8 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     # Callbacks
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from, has_perplexity=False)
-    report.last_values = last_values(history)
-    callbacks = [StopOnRequest(stop), report]
+    report.last_values = last_values(run_dir, resumed_from)
+    callbacks = [StopOnRequest(stop), Origin(), report]
     if kind.model is AutoModelForCausalLM:
         asked_from = spec.data.eval if eval_rows.rows and spec.data.eval else spec.data.train
         prompts = choose_prompts(
@@ -193,19 +202,16 @@ def align(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop, kind: Kind
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
-    if early and early.is_due(history):
-        trainer._load_from_checkpoint(str(resume))  # stopped early before, then killed while saving
-        trainer.state = transformers.TrainerState(global_step=resumed_from, max_steps=total_steps)
-    else:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    early_stopped = train_from(trainer, resume, early, total_steps)
     step = trainer.state.global_step
-    early_stopped = bool(early and early.is_due(trainer.state.log_history or history))
     if step < total_steps and not early_stopped:
         print(f"stopped at step {step}", flush=True)
         events.write("stopped", step=step, checkpoint=step)
         return
 
     # Save
+    if rank() > 0:
+        return
     events.write("phase", name="saving")
     output = run_dir / "output"
     save(trainer.model, tokenizer, output)

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
+from jobs.training.checkpoints import ORIGIN, origin
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.reports import report_checkpoints
 from jobs.training.stopping import Stop
@@ -223,6 +225,35 @@ def without_improvement(values: list[float], threshold: float) -> int:
         else:
             count += 1
     return count
+
+
+class Origin(TrainerCallback, ExportableState):
+    """Leaves word in every checkpoint of how many processes wrote it and of the rows of a step, and lets a run go on
+    from one only in steps of as many rows: its step says where the data and the schedule stand.
+    """
+
+    processes = rows = 0  # known when training begins
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"processes": self.processes, "rows": self.rows}}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Raises TrainingFailure (other_rows)."""
+        self.processes = args.world_size
+        self.rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * self.processes
+        before = origin({"stateful_callbacks": state.stateful_callbacks}).get("rows") or self.rows
+        state.stateful_callbacks[ORIGIN] = self.state()  # those of an earlier release have none
+        if before != self.rows:
+            raise TrainingFailure(
+                "other_rows",
+                f"The checkpoint of step {state.global_step} was made in steps of {before} rows, and a step would now "
+                f"have {self.rows}; train on a number of devices that divides the batch as before.",
+                step=state.global_step,
+                before=before,
+                now=self.rows,
+            )
 
 
 class StopOnRequest(TrainerCallback):

@@ -15,6 +15,7 @@ PREFIX = "checkpoint-"
 SHARD_SIZE = "5GB"  # of the files that larger weights are saved in
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 STATES = ("optimizer.pt", "scheduler.pt")
+ORIGIN = "Origin"  # the callback that leaves word in trainer_state.json
 
 
 def step_of(path: Path) -> int:
@@ -30,16 +31,29 @@ def is_complete(path: Path) -> bool:
     """Whether everything that a resumed run needs is there and whole."""
     if not any((path / name).exists() for name in WEIGHTS):
         return False
-    if not all(zipfile.is_zipfile(path / name) for name in (*STATES, *_random_states())):
+    state = training_state(path)
+    if state is None or not all(map(_is_whole, path.glob("*.safetensors"))):
         return False
-    return all(map(_is_whole, path.glob("*.safetensors"))) and training_state(path) is not None
+    return all(zipfile.is_zipfile(path / name) for name in (*STATES, *_random_states(state)))
 
 
-def _random_states() -> list[str]:
-    """The files of random states: one, or one for each of the processes that train together."""
-    if world_size() == 1:
+def origin(state: dict) -> dict[str, int]:
+    """How many `processes` wrote a checkpoint and how many `rows` its steps had, by its `training_state`. Those of
+    earlier releases do not say the rows; they were resumed by as many processes as are there now.
+    """
+    callbacks = state.get("stateful_callbacks") or {}
+    return {"processes": world_size()} | callbacks.get(ORIGIN, {}).get("attributes", {})
+
+
+def _random_states(state: dict) -> list[str]:
+    """The files of random states: one, or one for each of the processes that had trained together. Other processes
+    may resume from them: weights, optimiser, scheduler and the place in the data are common to all, and only what is
+    drawn at random in the model (dropout) goes another way.
+    """
+    processes = origin(state)["processes"]
+    if processes == 1:
         return ["rng_state.pth"]
-    return [f"rng_state_{number}.pth" for number in range(world_size())]
+    return [f"rng_state_{number}.pth" for number in range(processes)]
 
 
 def training_state(path: Path) -> dict | None:

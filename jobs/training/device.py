@@ -36,7 +36,7 @@ def find_device(asked: str) -> str:
 @dataclass(frozen=True)
 class Room:
     """What a run takes of its device's memory, and what follows. A row is so many `sequences`, and `references` models
-    stand beside the one that is trained.
+    stand beside the one that is trained. Without `can_shard` every device has a whole copy.
     """
 
     weights: Path
@@ -45,6 +45,7 @@ class Room:
     device: str
     sequences: int = 1
     references: int = 0
+    can_shard: bool = True
 
     def require(self, length: int, *, loaded: bool, is_sharded: bool = False) -> None:
         """Refuse a run that is clearly too large. `length` is that of the longest sequence; `loaded` says whether the
@@ -81,9 +82,16 @@ class Room:
             values.decide("gradientAccumulationSteps", values["gradientAccumulationSteps"] * 2)
         return is_sharded
 
+    def will_be_shared(self) -> bool:
+        """Whether several devices may come to share one model, known before there are rows: if not, they will not."""
+        return self._may_be_sharded() and self._wants_sharding(self.values["maxSeqLen"])
+
     def _may_be_sharded(self) -> bool:
         return (
-            world_size() > 1 and scale_of(self.method) == FULL and os.environ.get(SHARDING, "auto") != "never"
+            self.can_shard
+            and world_size() > 1
+            and scale_of(self.method) == FULL
+            and os.environ.get(SHARDING, "auto") != "never"
         )
 
     def _wants_sharding(self, length: int) -> bool:

@@ -1,12 +1,12 @@
 """Training of a text-to-image pipeline on captioned pictures. Read `train` from top to bottom."""
 
+import random
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -22,14 +22,23 @@ from transformers import (
     set_seed,
 )
 
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
-from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of, training_state
+from jobs.training.callbacks import EarlyStopping, Origin, Report, StopOnRequest
+from jobs.training.checkpoints import list_checkpoints, remove_incomplete, size_of, step_of
 from jobs.training.device import TINY, find_device
 from jobs.training.diffusion import Encoded, Family, check_pipeline, find_family
 from jobs.training.events import EventWriter, TrainingFailure
 from jobs.training.pictures import Caption, open_picture, read_captions
+from jobs.training.ranks import rank, world_size
 from jobs.training.reports import last_values, report_checkpoints, report_start
-from jobs.training.resolve import TOKENS_PER_PASS, Resolved, batch_rule, count_steps
+from jobs.training.resolve import (
+    TOKENS_PER_PASS,
+    Resolved,
+    batch_rule,
+    count_steps,
+    schedule,
+    share_batch,
+)
+from jobs.training.resuming import train_from
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 
@@ -47,6 +56,7 @@ class Step(nn.Module):
     """
 
     _keys_to_ignore_on_save = None  # the Trainer asks every model for it
+    step = 0  # how many were made; set by the trainer
 
     def __init__(self, family: Family, seed: int) -> None:
         super().__init__()
@@ -58,10 +68,11 @@ class Step(nn.Module):
     ) -> dict[str, torch.Tensor]:
         # `return_loss` in the signature makes the Trainer report eval_loss. Each row of the evaluation set
         # meets the same noise every time: otherwise that, not the learning, would make most of a difference.
-        generators = None
-        if not self.training:
-            generators = [torch.Generator().manual_seed(self.seed + key) for key in keys.tolist()]
-        return {"loss": self.family.loss(batch, generators)}
+        # In training it is another one at each step, by the row and not by its place in a batch or on a device.
+        seeds = [self.seed + key for key in keys.tolist()]
+        if self.training:
+            seeds = [random.Random(f"{seed}:{self.step}").getrandbits(63) for seed in seeds]  # noqa: S311
+        return {"loss": self.family.loss(batch, [torch.Generator().manual_seed(seed) for seed in seeds])}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Only what is trained: with LoRA the base stays out of the checkpoints."""
@@ -88,7 +99,8 @@ class ImageTrainer(Trainer):
     pictures = 0
 
     def training_step(self, model: Any, inputs: dict, *args: Any, **kwargs: Any) -> torch.Tensor:
-        self.pictures += len(inputs["keys"])
+        self.pictures += len(inputs["keys"]) * self.accelerator.num_processes
+        self.model.step = self.state.global_step
         return super().training_step(model, inputs, *args, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -115,7 +127,7 @@ class DrawSamples(TrainerCallback):
         self._draw_all(state)
 
     def _draw_all(self, state: TrainerState) -> None:
-        if self.stop.requested:
+        if self.stop.requested or rank() > 0:
             return
         network = self.family.network
         network.eval()
@@ -153,8 +165,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     checkpoints = run_dir / "checkpoints"
     remove_incomplete(checkpoints)
     resume = next(reversed(list_checkpoints(checkpoints)), None)
-    state = (training_state(resume) or {}) if resume else {}
-    history = state.get("log_history", [])
 
     # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
     # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
@@ -191,9 +201,10 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     eval_rows = _encode(family, eval_captions if evaluates else [], eval_file, encoded, stop)
     _report_rows(events, family, captions, eval_captions if evaluates else [])
     batch_rule(values, len(rows), TOKENS_PER_PASS // PICTURES_PER_PASS)
+    share_batch(values, world_size())
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from, unit="samples")
-    report.last_values = last_values(history)
+    report.last_values = last_values(run_dir, resumed_from)
     prompts = list(dict.fromkeys(row.prompt for row in eval_captions or captions))[:SAMPLES]
     draw_samples = DrawSamples(family, prompts, report, stop, values["seed"])
     family.drop_text_encoders()
@@ -223,21 +234,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     model = Step(family, values["seed"])
 
     # Arguments
-    scheduler = values["schedulerName"]
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
-        per_device_train_batch_size=values["batchSize"],
-        per_device_eval_batch_size=values["batchSize"],
+        per_device_train_batch_size=values["batchSize"] // world_size(),
+        per_device_eval_batch_size=values["batchSize"] // world_size(),
         gradient_accumulation_steps=values["gradientAccumulationSteps"],
         learning_rate=values["learningRate"],
         weight_decay=values["weightDecay"],
         warmup_steps=float(values["warmupRatio"]),  # below 1 it is a share of all steps
-        lr_scheduler_type=scheduler,
-        lr_scheduler_kwargs={
-            "cosine": {"num_cycles": values["numCycles"]},
-            "polynomial": {"lr_end": values["lrEnd"], "power": values["power"]},
-        }.get(scheduler, {}),
+        **schedule(values),
         seed=values["seed"],
         data_seed=values["seed"],
         logging_steps=values["loggingSteps"],
@@ -258,7 +264,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     )
 
     # Callbacks
-    callbacks: list[TrainerCallback] = [StopOnRequest(stop), report, draw_samples]
+    callbacks: list[TrainerCallback] = [StopOnRequest(stop), Origin(), report, draw_samples]
     early = None
     if values["earlyStopping"] == "True":
         early = EarlyStopping(
@@ -284,19 +290,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
-    if early and early.is_due(history):
-        trainer._load_from_checkpoint(str(resume))  # stopped early before, then killed while saving
-        trainer.state = transformers.TrainerState(global_step=resumed_from, max_steps=total_steps)
-    else:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    early_stopped = train_from(trainer, resume, early, total_steps)
     step = trainer.state.global_step
-    early_stopped = bool(early and early.is_due(trainer.state.log_history or history))
     if step < total_steps and not early_stopped:
         print(f"stopped at step {step}", flush=True)
         events.write("stopped", step=step, checkpoint=step)
         return
 
     # Save
+    if rank() > 0:
+        return
     events.write("phase", name="saving")
     output = run_dir / "output"
     _save(family, is_lora, output)
@@ -318,23 +321,23 @@ def _encode(
     family: Family, captions: list[Caption], data_file: Path, folder: Path, stop: Stop
 ) -> EncodedRows:
     """Encode pictures and prompts into `folder`, one file a row; rows of an earlier attempt are taken as they
-    are.
+    are. Each process begins with a share of its own, and then does what others have not done yet.
     """
     folder.mkdir(exist_ok=True)
-    paths, reported_at = [], time.monotonic()
-    for caption in captions:
+    paths = [folder / f"{data_file.stem}-{caption.line}.safetensors" for caption in captions]
+    rows, reported_at = list(zip(captions, paths, strict=True)), time.monotonic()
+    for number, (caption, path) in enumerate([*rows[rank() :: world_size()], *rows], start=1):
         stop.check()
-        path = folder / f"{data_file.stem}-{caption.line}.safetensors"
-        paths.append(path)
         if not _is_readable(path):
             picture = open_picture(data_file, caption.line, caption.image)
             tensors = family.encode_picture(picture) | family.encode_prompt(caption.prompt)
-            temporary = path.with_suffix(".tmp")
+            temporary = path.with_suffix(f".tmp{rank()}")
             save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
             temporary.rename(path)
         if time.monotonic() - reported_at > REPORT_SECONDS:
             reported_at = time.monotonic()
-            print(f"{data_file.name}: {len(paths)} of {len(captions)} pictures encoded", flush=True)
+            done = min(number * world_size(), len(rows))
+            print(f"{data_file.name}: {done} of {len(rows)} pictures encoded", flush=True)
     return EncodedRows(paths)
 
 

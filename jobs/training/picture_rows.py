@@ -15,6 +15,7 @@ from jinja2 import TemplateError
 
 from jobs.training.chat import renderings, tokenise
 from jobs.training.pictures import open_picture
+from jobs.training.ranks import rank
 from jobs.training.rows import (
     IGNORED,
     Message,
@@ -192,11 +193,12 @@ def save_thumbnails(run_dir: Path, path: Path, prompts: Sequence[Prompt]) -> lis
     """Small copies of the prompts' pictures in the run directory, for whoever looks at the answers."""
     names = []
     for number, prompt in enumerate(prompts, start=1):
-        picture = open_picture(path, prompt.row.line, prompt.row.image)  # type: ignore[attr-defined]
-        picture.thumbnail((320, 320))
         names.append(f"samples/asked-{number}.png")
-        (run_dir / "samples").mkdir(exist_ok=True)
-        picture.save(run_dir / names[-1])
+        if rank() == 0:
+            picture = open_picture(path, prompt.row.line, prompt.row.image)  # type: ignore[attr-defined]
+            picture.thumbnail((320, 320))
+            (run_dir / "samples").mkdir(exist_ok=True)
+            picture.save(run_dir / names[-1])
     return names
 
 

@@ -119,9 +119,10 @@ def report_checkpoints(events: EventWriter, run_dir: Path, values: dict[str, flo
         events.write("checkpoint_removed", step=step)
 
 
-def last_values(history: list[dict]) -> dict[str, float]:
-    """The newest loss and eval_loss of a checkpoint's log, for the events that name them."""
+def last_values(run_dir: Path, step: int) -> dict[str, float]:
+    """The newest value of each metric up to the step that a run resumes from, for the events that name them."""
     newest: dict[str, float] = {}
-    for entry in history:
-        newest |= {key: entry[key] for key in ("loss", "eval_loss") if key in entry}
+    for event in read_events(run_dir / FILE_NAME)[0]:
+        if event["type"] == "metrics" and event["step"] <= step:
+            newest |= event["values"]
     return newest

@@ -5,6 +5,7 @@ a layer. Adapters are small beside their frozen base, so they are never sharded.
 whole: whatever reads it need not know how it was trained.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.fsdp import FSDPModule
+from transformers import TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True)  # in the memory of rank 0
@@ -26,9 +28,13 @@ GIVEN_OUT = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 def sharding_arguments(checkpointing: bool) -> dict[str, Any]:
     """The arguments of transformers that shard. It would gather a layer twice on the way back with checkpointing of its
-    own, so that is sharding's as well.
+    own, so that is sharding's as well. The weights are those of rank 0.
     """
-    config = {"version": 2, "activation_checkpointing": checkpointing}
+    config = {
+        "version": 2,
+        "activation_checkpointing": checkpointing,
+        "cpu_ram_efficient_loading": True,
+    }
     return {"fsdp": True, "fsdp_config": config, "activation_checkpointing": False}
 
 
@@ -43,6 +49,15 @@ def agreed(decision: bool, model: Any) -> bool:
     answer = [decision]
     distributed.broadcast_object_list(answer, src=0)
     return answer[0]
+
+
+def said_by_first(answer: bool | None, device: str) -> bool:
+    """What rank 0 says, before there is a trainer, for ranks whose model has no weights to ask."""
+    options = {} if device == "cpu" else {"timeout": timedelta(seconds=TrainingArguments.ddp_timeout)}
+    PartialState(cpu=device == "cpu", **options)
+    answers = [answer]
+    distributed.broadcast_object_list(answers, src=0)
+    return bool(answers[0])
 
 
 class Sharded:

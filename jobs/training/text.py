@@ -4,19 +4,17 @@ import time
 from pathlib import Path
 
 import torch
-import transformers
 from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, pack_dataset
 
 from datasets import Dataset  # type: ignore[attr-defined]  # the library, not the app
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
+from jobs.training.callbacks import EarlyStopping, Origin, Report, StopOnRequest
 from jobs.training.checkpoints import (
     list_checkpoints,
     remove_incomplete,
     size_of,
     step_of,
-    training_state,
 )
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
@@ -33,16 +31,17 @@ from jobs.training.resolve import (
     share_batch,
     wants_packing,
 )
+from jobs.training.resuming import train_from
 from jobs.training.rows import Prepared
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.sft import TextTrainer, packs_cleanly
-from jobs.training.sharding import sharding_arguments
+from jobs.training.sharding import said_by_first, sharding_arguments
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 from jobs.training.token_cache import prepare
 from jobs.training.trainers import FULL, QLORA, scale_of
 from jobs.training.weight_files import check_weights
-from jobs.training.weights import load_model, load_tokenizer, where_training_stands
+from jobs.training.weights import load_empty, load_model, load_tokenizer, where_training_stands
 
 
 def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
@@ -53,8 +52,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     checkpoints = run_dir / "checkpoints"
     remove_incomplete(checkpoints)
     resume = next(reversed(list_checkpoints(checkpoints)), None)
-    state = (training_state(resume) or {}) if resume else {}
-    history = state.get("log_history", [])
 
     # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
     # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
@@ -71,7 +68,12 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     room.require(1, loaded=False)
     tokenizer = load_tokenizer(spec.base)
     stand = where_training_stands(spec.base, resume, is_full=not has_adapter)
-    model = load_model(stand, dtype, device=device, in_four_bits=scale_of(spec.method) == QLORA)
+    may_be_shared = room.will_be_shared()
+    is_empty = may_be_shared and rank() > 0
+    if is_empty:  # the weights are rank 0's alone, until each gets its share of them
+        model = load_empty(stand, dtype)
+    else:
+        model = load_model(stand, dtype, device=device, in_four_bits=scale_of(spec.method) == QLORA)
     stop.check()
     if spec.threads is None and device == "cpu" and model.num_parameters() < TINY:
         torch.set_num_threads(1)
@@ -102,7 +104,11 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         )
     dataset = _dataset(rows)
     is_packed = wants_packing(values, rows)
-    if is_packed and not packs_cleanly(model, rows):
+    if is_packed and may_be_shared:
+        can_pack = said_by_first(packs_cleanly(model, rows) if rank() == 0 else None, device)
+    else:
+        can_pack = not is_packed or packs_cleanly(model, rows)
+    if not can_pack:
         events.warn(
             "packing_not_supported",
             f"{type(model).__name__} lets packed rows see each other, so packing is off.",
@@ -117,6 +123,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     share_batch(values, world_size())
     is_sharded = room.decide(longest)
     room.require(longest, loaded=True, is_sharded=is_sharded)
+    if is_empty and not is_sharded:
+        model = load_model(stand, dtype, device=device)
 
     # Method
     if has_adapter:
@@ -163,11 +171,11 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     # Callbacks
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from)
-    report.last_values = last_values(history)
+    report.last_values = last_values(run_dir, resumed_from)
     asked_from = spec.data.eval if eval_rows.rows and spec.data.eval else spec.data.train
     prompts = choose_prompts(run_dir / asked_from, tokenizer, values["maxSeqLen"])
     samples = WriteSamples(prompts, tokenizer, text_inputs(tokenizer), report, stop)
-    callbacks = [StopOnRequest(stop), report, samples]
+    callbacks = [StopOnRequest(stop), Origin(), report, samples]
     early = None
     if values["earlyStopping"] == "True":
         early = EarlyStopping(
@@ -193,13 +201,8 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
-    if early and early.is_due(history):
-        trainer._load_from_checkpoint(str(resume))  # stopped early before, then killed while saving
-        trainer.state = transformers.TrainerState(global_step=resumed_from, max_steps=total_steps)
-    else:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    early_stopped = train_from(trainer, resume, early, total_steps)
     step = trainer.state.global_step
-    early_stopped = bool(early and early.is_due(trainer.state.log_history or history))
     if step < total_steps and not early_stopped:
         print(f"stopped at step {step}", flush=True)
         events.write("stopped", step=step, checkpoint=step)

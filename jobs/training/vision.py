@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from peft import get_peft_model
 from transformers import (
     AutoModelForImageTextToText,
@@ -19,7 +18,7 @@ from transformers import (
 from trl import SFTConfig
 
 from datasets import Dataset  # type: ignore[attr-defined]
-from jobs.training.callbacks import EarlyStopping, Report, StopOnRequest
+from jobs.training.callbacks import EarlyStopping, Origin, Report, StopOnRequest
 from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.checkpoints import (
     SHARD_SIZE,
@@ -27,7 +26,6 @@ from jobs.training.checkpoints import (
     remove_incomplete,
     size_of,
     step_of,
-    training_state,
 )
 from jobs.training.device import TINY, Room, find_device
 from jobs.training.events import EventWriter, TrainingFailure
@@ -40,8 +38,10 @@ from jobs.training.picture_rows import (
     prepare_pictures,
     save_thumbnails,
 )
+from jobs.training.ranks import rank, world_size
 from jobs.training.reports import last_values, report_checkpoints, report_rows, report_start
-from jobs.training.resolve import Resolved, batch_rule, count_steps
+from jobs.training.resolve import Resolved, batch_rule, count_steps, schedule, share_batch
+from jobs.training.resuming import train_from
 from jobs.training.samples import WriteSamples
 from jobs.training.sft import TextTrainer
 from jobs.training.spec import Base, Spec
@@ -78,8 +78,6 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     checkpoints = run_dir / "checkpoints"
     remove_incomplete(checkpoints)
     resume = next(reversed(list_checkpoints(checkpoints)), None)
-    state = (training_state(resume) or {}) if resume else {}
-    history = state.get("log_history", [])
 
     # Device and numbers: float32 on a CPU. On a GPU full training keeps float32 weights under bfloat16
     # autocast, because bfloat16 weights swallow small updates; with LoRA the frozen base can be bfloat16.
@@ -93,7 +91,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     events.write("phase", name="loading_weights")
     check_weights(Path(spec.base.path))
     _check_architecture(Path(spec.base.path))
-    room = Room(Path(spec.base.path), spec.method, values, device)
+    room = Room(Path(spec.base.path), spec.method, values, device, can_shard=False)
     room.require(1, loaded=False)
     stand = where_training_stands(spec.base, resume, is_full=not is_lora)
     model = load_model(stand, dtype, AutoModelForImageTextToText)
@@ -131,6 +129,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         )
     dataset = _dataset(rows, "train")
     batch_rule(values, len(dataset), rows.longest())
+    share_batch(values, world_size())
     room.decide(rows.longest())
     room.require(rows.longest(), loaded=True)
 
@@ -144,21 +143,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         model = get_peft_model(model, config)
 
     # Arguments
-    scheduler = values["schedulerName"]
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
-        per_device_train_batch_size=values["batchSize"],
-        per_device_eval_batch_size=values["batchSize"],
+        per_device_train_batch_size=values["batchSize"] // world_size(),
+        per_device_eval_batch_size=values["batchSize"] // world_size(),
         gradient_accumulation_steps=values["gradientAccumulationSteps"],
         learning_rate=values["learningRate"],
         weight_decay=values["weightDecay"],
         warmup_steps=float(values["warmupRatio"]),  # below 1 it is a share of all steps
-        lr_scheduler_type=scheduler,
-        lr_scheduler_kwargs={
-            "cosine": {"num_cycles": values["numCycles"]},
-            "polynomial": {"lr_end": values["lrEnd"], "power": values["power"]},
-        }.get(scheduler, {}),
+        **schedule(values),
         seed=values["seed"],
         data_seed=values["seed"],
         logging_steps=values["loggingSteps"],
@@ -182,7 +176,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     # Callbacks
     resumed_from = step_of(resume) if resume else 0
     report = Report(events, run_dir, resumed_from)
-    report.last_values = last_values(history)
+    report.last_values = last_values(run_dir, resumed_from)
     asked_from = files["eval" if evaluates else "train"]
     prompts = choose_picture_prompts(asked_from, processor, values["maxSeqLen"])
     samples = WriteSamples(
@@ -193,7 +187,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         stop,
         save_thumbnails(run_dir, asked_from, prompts),
     )
-    callbacks: list[TrainerCallback] = [StopOnRequest(stop), report, samples]
+    callbacks: list[TrainerCallback] = [StopOnRequest(stop), Origin(), report, samples]
     early = None
     if values["earlyStopping"] == "True":
         early = EarlyStopping(
@@ -217,19 +211,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     report_checkpoints(events, run_dir, report.last_values)
     stop.check()
     events.write("phase", name="training")
-    if early and early.is_due(history):
-        trainer._load_from_checkpoint(str(resume))  # stopped early before, then killed while saving
-        trainer.state = transformers.TrainerState(global_step=resumed_from, max_steps=total_steps)
-    else:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    early_stopped = train_from(trainer, resume, early, total_steps)
     step = trainer.state.global_step
-    early_stopped = bool(early and early.is_due(trainer.state.log_history or history))
     if step < total_steps and not early_stopped:
         print(f"stopped at step {step}", flush=True)
         events.write("stopped", step=step, checkpoint=step)
         return
 
     # Save
+    if rank() > 0:
+        return
     events.write("phase", name="saving")
     output = run_dir / "output"
     _save(trainer.model, processor, output)

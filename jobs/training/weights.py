@@ -8,9 +8,12 @@ from typing import Any
 
 import msgspec
 import torch
+from accelerate import init_empty_weights
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -118,6 +121,30 @@ def load_model(
         if in_four_bits and hasattr(module, "support_avx512bf16_for_cpu"):
             # On such CPUs it would lay out its weights anew for each evaluation, and round them on the way back.
             module.support_avx512bf16_for_cpu = False
+    let_rows_be_packed(model)
+    model.config.use_cache = False
+    return model
+
+
+def load_empty(base: Base, dtype: torch.dtype) -> Any:
+    """The model of a directory without its weights; its buffers are computed as ever. For a rank that gets its share
+    of the weights from rank 0, which finds what is wrong with them.
+    """
+    config = AutoConfig.from_pretrained(
+        base.path, local_files_only=True, trust_remote_code=base.trust_remote_code
+    )
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, trust_remote_code=base.trust_remote_code
+        )
+    # Memory that nobody writes to is not taken. accelerate tells parameters apart by their addresses, which those
+    # on torch's device "meta" do not have.
+    places: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            place = torch.empty_like(parameter, device="cpu")
+            kept = places.setdefault(id(parameter), nn.Parameter(place, parameter.requires_grad))
+            setattr(module, name, kept)
     let_rows_be_packed(model)
     model.config.use_cache = False
     return model

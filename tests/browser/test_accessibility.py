@@ -149,12 +149,12 @@ def dataset_pages(alice: User, workspace: Workspace) -> dict[str, str]:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe calls serious or critical, with the place and the reason."""
+    """What axe calls serious or critical, and headings out of order, with the place and the reason."""
     found = Axe().run(page).response["violations"]
     return [
         f"{item['id']} ({item['impact']}) at {' '.join(map(str, node['target']))}: {node['failureSummary']}"
         for item in found
-        if item["impact"] in SERIOUS
+        if item["impact"] in SERIOUS or item["id"] == "heading-order"
         for node in item["nodes"]
     ]
 

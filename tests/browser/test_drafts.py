@@ -55,6 +55,7 @@ def test_a_closed_tab_costs_nothing(page):
     expect_filled(again)
     expect(again.get_by_text("Your draft was restored.")).to_be_visible()
     again.get_by_role("button", name="Discard the draft").click()
+    again.get_by_role("dialog").get_by_role("button", name="Discard the draft").click()
     expect(again.locator("#id_name")).to_have_value("")
     assert not Draft.objects.exists()
 

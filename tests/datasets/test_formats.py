@@ -63,6 +63,45 @@ def row(key: str, record: object) -> list[tuple[str, str]]:
     return [(message["role"], message["content"]) for message in FORMATS[key].row(record)["messages"]]
 
 
+@pytest.mark.parametrize("record", [
+    {"kind": "NLI", "input": "p", "target": "r"}, {"input": "p", "output": "r"}, {"question": "p", "answer": "r"},
+])  # fmt: skip
+def test_other_names_of_a_question_and_its_reply(record: dict) -> None:
+    assert detect([record]).key == "prompt_response"
+    assert row("prompt_response", record) == [("user", "p"), ("assistant", "r")]
+
+
+def test_preferences_may_be_conversations_in_one_text() -> None:
+    """As in Anthropic's HH-RLHF."""
+    start = "\n\nHuman: Hi\n\nAssistant: Hello\nthere.\n\nHuman: Who won?\n\nAssistant:"
+    record = {"chosen": f"{start} I do not know.", "rejected": f"{start} You."}
+    assert detect([record]).key == "dpo"
+    assert FORMATS["dpo"].row(record) == {
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hello\nthere."},
+            {"role": "user", "content": "Who won?"},
+        ],
+        "chosen": "I do not know.",
+        "rejected": "You.",
+    }
+    with pytest.raises(RowError) as raised:
+        FORMATS["dpo"].row({**record, "rejected": "\n\nHuman: Other\n\nAssistant: You."})
+    assert raised.value.kind == "questions_differ"
+
+
+def test_moss_keeps_calls_and_results_as_marked_turns() -> None:
+    records_ = [record.value for record in read_sample(FORMATS["moss"])]
+    assert row("moss", records_[0])[:2] == [
+        ("system", "You are an AI assistant whose name is MOSS.\n"),
+        ("user", "如何保障工作中遵循正确的安全准则？"),
+    ]
+    assert row("moss", records_[1])[1:3] == [
+        ("assistant", '<tool_call>\nCalculate("12 * 12")\n</tool_call>'),
+        ("user", "<tool_response>\n144\n</tool_response>"),
+    ]
+
+
 def test_a_bare_object_is_one_turn() -> None:
     assert row("prompt_response", {"prompt": "p", "response": "r"}) == [("user", "p"), ("assistant", "r")]
 

@@ -119,6 +119,10 @@ def tar_bomb() -> bytes:
     return tar_of({"a.jsonl": b" " * (archives.RATIO_FROM_BYTES + 1024**2)})
 
 
+def gz_bomb() -> bytes:
+    return gzip.compress(b" " * (archives.RATIO_FROM_BYTES + 1024**2))
+
+
 def entities() -> bytes:
     """A worksheet that makes ten characters into a billion."""
     levels = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
@@ -159,6 +163,9 @@ CASES: dict[str, tuple[str, bytes | Callable[[], bytes], str]] = {
     "symlink in zip": ("a.zip", zip_link, "archive_link"),
     "zip bomb": ("a.zip", bomb, "archive_bomb"),
     "tar bomb": ("a.tar.gz", tar_bomb, "archive_bomb"),
+    "gz bomb": ("a.jsonl.gz", gz_bomb, "archive_bomb"),
+    "gz that is cut": ("a.jsonl.gz", gzip.compress(LINE.encode() * 9999)[:-9], "archive_broken"),
+    "gz in gz": ("a.jsonl.gz.gz", gzip.compress(gzip.compress(LINE.encode())), "archive_nested"),
     "4 GB declared in a zip": ("a.zip", lambda: zip_declaring(0xFFFFFFFE), "archive_bomb"),
     "10 GB declared in a tar": ("a.tar.gz", lambda: tar_declaring(10 * 1024**3), "archive_broken"),
     "a little more declared in a zip": ("a.zip", lambda: zip_declaring(99), "archive_broken"),

@@ -44,6 +44,30 @@ def test_the_name_decides_whether_a_lone_list_of_turns_is_one_conversation() -> 
     ]
 
 
+@pytest.mark.parametrize(
+    "start", ['{"data": [', '{"version": "1.0",\n "count": 2, "rows":\n[', ' {"train":[']
+)
+@pytest.mark.parametrize("end", ["]}", '],\n"info": {"a": [1, 2]}, "n": 3}\n'])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_list_in_an_object_is_read_like_a_list(start: str, end: str, name: str) -> None:
+    line = start.count("\n") + 1
+    items = read(f"{start}{GOOD},\n{GOOD}{end}", name)
+    assert places(items) == [("ok", line, 1), ("ok", line + 1, 2)]
+
+
+@pytest.mark.parametrize(("end", "kind"), [
+    ("", "array_broken"), ("]", "array_broken"), ("]} x", "array_broken"), ('], "a"}', "array_broken"),
+    ('], "test": [{}]}', "second_list"), ('], "a": NaN}', "not_finite"), ('], "a": {"b": 1, "b": 2}}', "duplicate_key"),
+])  # fmt: skip
+def test_what_is_wrong_around_such_a_list_is_told(end: str, kind: str) -> None:
+    assert [place[0] for place in places(read('{"data": [' + GOOD + end, "a.json"))] == ["ok", kind]
+
+
+def test_lines_that_look_like_such_an_object_stay_lines() -> None:
+    line = '{"data": [{"a": 1}]}'
+    assert places(read(f"{line}\n{line}\n")) == [("ok", 1, None), ("ok", 2, None)]
+
+
 def test_json_lines_called_json_are_read_by_line() -> None:
     assert places(read(f"[{GOOD}]\n[{GOOD}, {GOOD}]\n", "a.json")) == [("ok", 1, None), ("ok", 2, None)]
 

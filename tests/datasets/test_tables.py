@@ -1,8 +1,11 @@
 """Tables and plain texts become the same rows as JSON lines; other encodings are explained and converted on request."""
 
+import gzip
+
 import pytest
 from django.urls import reverse
 
+from datasets.encodings import recognised
 from datasets.imports import run_import
 from datasets.models import VersionState
 from datasets.rows import page_of_rows
@@ -86,7 +89,7 @@ def test_every_line_of_a_text_is_a_row(imported) -> None:
     assert page_of_rows(version, 1, 1) == [{"text": "处处闻啼鸟"}]
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-32"])
 def test_another_encoding_is_converted_on_request(imported, client_of, alice, encoding: str) -> None:
     text = CSV.removeprefix("\ufeff")
     # One file of the archive is UTF-8 already and stays so.
@@ -101,6 +104,27 @@ def test_another_encoding_is_converted_on_request(imported, client_of, alice, en
     version.refresh_from_db()
     assert (version.state, version.row_count) == (VersionState.DRAFT, 4)
     assert (messages(version, 0)[0], messages(version, 2)[0]) == ("你好", "您好")
+
+
+@pytest.mark.parametrize(("text", "encoding"), [
+    ("请把下面的这句话翻译成英语，要求通顺自然。", "gb18030"),
+    ("請把下面的這句話翻譯成英語，要求通順自然。", "big5"),
+    ("다음 문장을 영어로 자연스럽게 번역해 주세요.", "cp949"),
+    ("Où est la bibliothèque ?", ""),
+    ("你", "gb18030"),
+])  # fmt: skip
+def test_an_encoding_is_told_by_its_common_letters(text: str, encoding: str) -> None:
+    raw = text.encode(encoding or "latin-1")
+    assert recognised(raw) == encoding
+    assert recognised(raw[:-1]) == encoding or len(text) < 2
+    assert recognised(text.encode()) == ""
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz"])
+def test_a_single_file_may_come_in_gz(imported, name: str) -> None:
+    content = CSV if "csv" in name else '{"prompt": "你好", "response": "r"}\n'
+    version = imported({name: gzip.compress(content.encode())})
+    assert (version.state, messages(version, 0)[0]) == (VersionState.DRAFT, "你好")
 
 
 def test_a_zip_of_windows_has_chinese_names(imported) -> None:

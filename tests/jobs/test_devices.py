@@ -134,11 +134,3 @@ def test_so_does_a_warm_one(monkeypatch, settings, tmp_path):
     monkeypatch.setattr(warm, "_forks", [])
     assert warm.take(tmp_path, ["2"]).warm is process
     assert json.loads(pipe.getvalue())["environment"]["CUDA_VISIBLE_DEVICES"] == "2"
-
-
-def test_a_run_in_one_process_sees_one_gpu_however_many_it_holds(make_run):
-    """Libraries would spread a single process over all that it sees."""
-    text = make_run(held_devices=["0", "1"], devices=2)
-    assert launch.devices_of(text) == ["0", "1"]
-    text.job.model_type = "imageUnderstanding"
-    assert launch.devices_of(text) == ["0"]

@@ -136,6 +136,17 @@ def test_discarding_opens_the_form_anew(client, filled):
     assert not Draft.objects.exists()
 
 
+def test_discarding_asks_first(client, filled):
+    """The button opens a question, and only its form takes the draft away: from the form and from the list."""
+    client.post(SAVE, filled)
+    key = Draft.objects.get().key
+    for page, back in ((client.get(CREATE), ""), (client.get(reverse("jobs:list")), "&amp;back=list")):
+        assert f'data-dialog="discard-{key}"' in page.text
+        dialog = page.text.partition(f'<dialog class="dialog" id="discard-{key}"')[2]
+        assert f'action="{DISCARD}?draft={key}{back}"' in dialog.partition("</dialog>")[0]
+        assert page.text.count(f"{DISCARD}?draft={key}") == 1
+
+
 def test_an_address_goes_before_the_draft_and_says_so(client, filled, base_model):
     client.post(SAVE, filled)
     page = client.get(CREATE, {"base_model": base_model.name})

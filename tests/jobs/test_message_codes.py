@@ -23,7 +23,7 @@ CALLS = {
     "release": (1, messages.TIMELINE),
 }
 # Their texts are those of the code beside them.
-COMPOSED = {"warning", "publish_skipped"}
+COMPOSED = {"warning", "publish_skipped", "publish_delayed"}
 
 
 def emitted() -> Iterator[tuple[str, str, messages.Texts, set[str]]]:

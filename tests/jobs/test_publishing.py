@@ -1,12 +1,14 @@
 """自动发布: a finished run becomes a model version once, or says why it does not."""
 
+import errno
 import hashlib
 import json
+from datetime import timedelta
 
 import pytest
 from django.core.files.storage import default_storage
 
-from catalog.models import Model
+from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
 from jobs import launch, merging, publishing
 from jobs.models import Publication, RunState
@@ -41,6 +43,47 @@ def test_publishing_again_changes_nothing(finished_run):
     publishing.publish(finished_run.pk)
     assert publishing.publish(finished_run.pk) is None
     assert Model.objects.get().versions.count() == 1
+
+
+def test_a_full_storage_delays_and_says_so(finished_run, monkeypatch):
+    """Nothing half copied stays, and the run is published once there is room."""
+    save = default_storage.save
+
+    def full(name, content):
+        save(name, content)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(default_storage, "save", full)
+        for _again in range(2):
+            with pytest.raises(OSError, match="No space"):
+                publishing.publish(finished_run.pk)
+    finished_run.refresh_from_db()
+    assert finished_run.publication_note["code"] == "storage_full"
+    assert finished_run.publication == Publication.PENDING
+    assert [entry.kind for entry in finished_run.timeline.all()] == ["publish_delayed"]
+    assert not default_storage.exists(f"models/{finished_run.model_version.uid}")
+    assert publishing.pending() == []  # not every five seconds
+    monkeypatch.setattr(publishing, "AGAIN_AFTER", timedelta())
+    assert publishing.pending() == [finished_run.pk]
+    version = publishing.publish(finished_run.pk)
+    finished_run.refresh_from_db()
+    assert (version.state, finished_run.publication_note) == (ModelVersionState.READY, None)
+
+
+def test_a_version_that_went_while_it_was_copied_does_not_come_back(finished_run, monkeypatch):
+    """As by a worker that was away for so long that the run was given up meanwhile."""
+    copy = publishing._copy
+
+    def slow(paths, version):
+        publishing._skip(finished_run.pk, publishing.NotPublishable("output_missing"))
+        return copy(paths, version)
+
+    monkeypatch.setattr(publishing, "_copy", slow)
+    assert publishing.publish(finished_run.pk) is None
+    finished_run.refresh_from_db()
+    assert finished_run.publication == Publication.SKIPPED and not ModelVersion.objects.exists()
+    assert default_storage.listdir("models")[0] == []
 
 
 def test_a_publication_that_was_killed_half_way_is_finished(finished_run, monkeypatch):

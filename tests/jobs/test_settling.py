@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
@@ -78,6 +80,52 @@ def test_a_run_that_was_to_pause_rests_with_its_progress(taken_over, no_trainer,
     assert (run.state, run.is_paused, run.failure) == (RunState.WAITING, True, None)
     assert [entry.kind for entry in run.timeline.all()] == ["pause_requested", "paused"]
     assert lifecycle.claim_next(lifecycle.follower_name()) is None
+
+
+FULL = FAILED | {"code": "disk_full", "message": "The disk is full."}
+
+
+def test_a_run_that_met_a_full_disk_rests_and_goes_on_when_it_is_resumed(taken_over, no_trainer, alice):
+    """Training for days is not lost because somebody else filled the disk."""
+    run = taken_over(FULL, step=3)
+    lifecycle.rest(run, {"code": "disk_full", "params": {}, "message": "The disk is full."})
+    run.refresh_from_db()
+    assert (run.state, run.is_paused, run.failure["code"]) == (RunState.WAITING, True, "disk_full")
+    assert alice.receipts.get().notification.kind == "run.rests"
+    assert lifecycle.claim_next(lifecycle.follower_name()) is None
+    assert lifecycle.resume(run, alice)
+    again = lifecycle.claim_next(lifecycle.follower_name())
+    assert again.failure is None
+    follow.carry_out(again)  # the old event is no end: a trainer is started
+    again.refresh_from_db()
+    assert again.failure["message"] == "AssertionError: a trainer was started"
+
+
+@pytest.mark.parametrize("where", ["trainer", "directory"])
+def test_a_full_disk_is_no_failure_of_the_run(taken_over, monkeypatch, where):
+    run = taken_over(attempt=1)
+    if where == "trainer":  # its last words, unread so far
+        type(run).objects.filter(pk=run.pk).update(events_offset=0)
+        run.refresh_from_db()
+        line = json.dumps({"time": "2026-01-01T00:00:00.000Z", "attempt": 1} | FULL)
+        (launch.run_directory(run) / FILE_NAME).write_text(f"{line}\n")
+
+    def prepare(run):
+        raise OSError(errno.ENOSPC, "No space left on device", "spec.json")
+
+    monkeypatch.setattr(launch, "prepare", prepare)
+    follow.carry_out(run)
+    run.refresh_from_db()
+    assert (run.is_paused, run.failure["code"]) == (True, "disk_full")
+
+
+def test_a_trainer_that_a_full_disk_let_say_nothing_is_not_started_again(taken_over, monkeypatch):
+    run = taken_over()
+    monkeypatch.setattr(follow._Follower, "_start", lambda self: None)
+    monkeypatch.setattr(follow.shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    follow.carry_out(run)
+    run.refresh_from_db()
+    assert (run.is_paused, run.failure["code"], run.crashes) == (True, "disk_full", 0)
 
 
 def test_the_last_event_is_found_in_a_long_file_and_half_a_line_is_none(tmp_path):

@@ -48,7 +48,19 @@ def ranks(directory):
 def codes(children):
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
-base, texts, alone, together, stopped, broken, sharded, resumed = sys.argv[1:]
+def by_itself(directories):
+    os.environ.pop("WORLD_SIZE")
+    return main(directories)
+
+def cut(source, target, step):
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    shutil.rmtree(Path(target, "output"))
+    for path in Path(target, "checkpoints").iterdir():
+        if int(path.name.split("-")[1]) > step:
+            shutil.rmtree(path)
+    Path(target, "events.jsonl").unlink()
+
+base, texts, alone, together, stopped, broken, fewer, more, odd, sharded, resumed, one = sys.argv[1:]
 assert codes([fork(lambda: make(Path(base), "llama", Path(texts), hidden=32, steps=0))]) == [0]
 assert codes([fork(lambda: main([alone]))]) == [0]
 assert codes(ranks(together)) == [0, 0]
@@ -60,13 +72,20 @@ for child in children:
 assert codes(children) == [0, 0]
 assert codes(ranks(stopped)) == [0, 0]
 assert codes(ranks(broken)) == [1, 1]
+for source, target in ((together, fewer), (alone, more), (together, odd)):
+    spec = Path(target, "spec.json").read_text()
+    cut(source, target, 12)
+    Path(target, "spec.json").write_text(spec)
+assert codes([fork(lambda: by_itself([fewer, odd]))]) == [1]
+assert codes(ranks(more)) == [0, 0]
 os.environ["TRAINER_SHARDING"] = "always"
 assert codes(ranks(sharded)) == [0, 0]
-shutil.copytree(sharded, resumed, dirs_exist_ok=True)
-shutil.rmtree(Path(resumed, "output"))
-shutil.rmtree(Path(resumed, "checkpoints", "checkpoint-18"))
-Path(resumed, "events.jsonl").unlink()
+cut(sharded, resumed, 12)
 assert codes(ranks(resumed)) == [0, 0]
+spec = Path(one, "spec.json").read_text()
+cut(sharded, one, 12)
+Path(one, "spec.json").write_text(spec)
+assert codes([fork(lambda: by_itself([one]))]) == [0]
 """
 
 
@@ -88,10 +107,14 @@ def runs(tmp_path_factory) -> dict[str, Run]:
     alone = make_run(directory / "alone", base, "text", "FullFineTuning", ROWS, ROWS[:8], **VALUES)
     broken = shared(alone, base={"name": "none", "path": "/nowhere"})
     found = {"alone": alone, "together": shared(alone), "stopped": shared(alone), "broken": broken}
+    found |= {"fewer": copy_of(alone), "more": shared(alone)}
     spec = json.loads((alone.path / "spec.json").read_text())
+    three = {"batchSize": {"value": 3, "origin": "user"}}
+    found["odd"] = shared(alone, hyperparameters=spec["hyperparameters"] | three, processes=1)
     checkpointing = {"gradientCheckpointing": {"value": "True", "origin": "user"}}
     found["sharded"] = shared(alone, hyperparameters=spec["hyperparameters"] | checkpointing)
     found["resumed sharded"] = shared(alone)  # it becomes a copy of that one
+    found["sharded, then one"] = copy_of(alone)
     process = forks.run(RANKS, base, texts, *(run.path for run in found.values()))
     assert process.returncode == 0, process.stderr[-3000:]
     return found
@@ -101,6 +124,23 @@ def runs(tmp_path_factory) -> dict[str, Run]:
 def test_two_processes_have_the_losses_of_one(runs, name):
     for metric in ("loss", "eval_loss", "grad_norm"):
         assert runs[name].metric(metric) == pytest.approx(runs["alone"].metric(metric), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fewer", "more", "sharded, then one"])
+def test_a_run_goes_on_with_another_number_of_processes(runs, name):
+    """The same rows in the same order, the same optimiser, the same schedule."""
+    run = runs[name]
+    assert run.last("start")["resumed_from"] == 12
+    for metric in ("loss", "learning_rate", "grad_norm"):
+        after = {step: value for step, value in runs["alone"].metric(metric).items() if step > 12}
+        assert run.metric(metric) == pytest.approx(after, rel=1e-4)
+
+
+def test_a_run_does_not_go_on_in_steps_of_other_sizes(runs):
+    """Its step would stand elsewhere in the data. The checkpoints stay."""
+    failed = runs["odd"].last("failed")
+    assert failed["code"] == "other_rows" and failed["params"] == {"step": 12, "before": 4, "now": 3}
+    assert [path.name for path in (runs["odd"].path / "checkpoints").glob("*12")]
 
 
 def test_a_sharded_run_saves_whole_and_resumes(runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from typing import Any
@@ -115,6 +116,34 @@ def test_killed_while_saving_saves_without_training(runs):
         assert run.last("start")["resumed_from"] == run.last("done")["step"] == last_step(runs[name])
         assert run.last("done")["early_stopped"] == (name == "early")
         assert output(run) == output(runs[name])
+
+
+def without_evaluation(run: Run, step: int) -> Run:
+    """As a stop right after that step would have left it: the checkpoint, but not the evaluation that was due."""
+    twin = killed_after(run, step)
+    path = twin.path / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+    state = json.loads(path.read_text())
+    log = [entry for entry in state["log_history"] if entry["step"] < step or "eval_loss" not in entry]
+    assert len(log) == len(state["log_history"]) - 1
+    path.write_text(json.dumps(state | {"log_history": log}))
+    return twin
+
+
+def test_an_evaluation_that_a_stop_left_out_is_made_up_for(runs, new_run):
+    """Also where it is the one that ends the run early."""
+    whole = new_run(
+        "llama", "LoRA", ROWS, ROWS[:6], loraDropout=0.3, **VALUES | {"epoch": 1, "validationStep": 5}
+    )
+    assert train(whole).returncode == 0
+    early = runs["early"]
+    twins = {"whole": without_evaluation(whole, 10), "early": without_evaluation(early, last_step(early))}
+    assert train(*twins.values()).returncode == 0
+    for name, run in (("whole", whole), ("early", early)):
+        twin = twins[name]
+        step = twin.last("start")["resumed_from"]
+        assert twin.metric("eval_loss")[step] == run.metric("eval_loss")[step]
+        assert (output(twin), last_step(twin)) == (output(run), last_step(run))
+        assert twin.last("done")["early_stopped"] == (name == "early")
 
 
 def test_second_trainer_on_a_directory_gives_way(new_run):

@@ -1,0 +1,24 @@
+"""Disks and storages that have no room left: what a person mends, and what then goes on."""
+
+from __future__ import annotations
+
+import errno
+
+from botocore.exceptions import ClientError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# 507 Insufficient Storage, and what S3 storages say with another status (MinIO, Ceph).
+_FULL_CODES = ("XMinioStorageFull", "InsufficientStorage", "QuotaExceeded")
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a disk, somebody's share of it or an object storage was full, according to an error or its causes."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if isinstance(error, ClientError):
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if status == 507 or error.response.get("Error", {}).get("Code") in _FULL_CODES:
+                return True
+        error = error.__cause__ or error.__context__
+    return False
