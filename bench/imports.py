@@ -8,7 +8,8 @@ time by the clock, the time of computing of all its threads and of the main one 
 The goal is a ratio of computing time; by the clock it is less, because other threads hash and write the rows. The
 ratios to msgspec can be compared between machines, seconds cannot (orjson needs four fifths of msgspec's time for this
 file). Rows are not compressed on a disk, so that their file is as large as the one that they came from
-(datasets.columns.packing); into an object storage they are, which is not measured here. Everything lies in a temporary directory and goes with it.
+(datasets.columns.packing); into an object storage they are, which is not measured here. Everything lies in a temporary
+directory and goes with it.
 """
 
 from __future__ import annotations
