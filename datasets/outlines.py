@@ -110,10 +110,15 @@ def plan_of(key: str, outline: bytes) -> Plan | None:
 def outlined(key: str, raw: bytes) -> Outlined | None:
     """The canonical lines of whole lines of a format; None if one of them needs a closer look. Raises Otherwise."""
     content = np.frombuffer(raw, np.uint8)
-    ends = np.flatnonzero(content < ord(" "))
+    is_found = content < ord(" ")
+    for wanted in (_QUOTE, _SLASH):
+        np.logical_or(is_found, content == wanted, out=is_found)
+    places = np.flatnonzero(is_found)
+    is_end = content[places] < ord(" ")
+    ends = places[is_end]
     if (content[ends] != _NEWLINE).any():
         raise Otherwise
-    places, escapes = _marks(content)
+    places, escapes = _marks(content, places[~is_end])
     if len(places) == 0 or (np.searchsorted(places, ends) % 2).any():
         return None
     opens, closes = places[::2], places[1::2]
@@ -138,12 +143,10 @@ def outlined(key: str, raw: bytes) -> Outlined | None:
     return _canonical(raw, starts, begin, end, escaped, first, found, lines.indices.to_numpy())
 
 
-def _marks(content: Array) -> tuple[Array, Array]:
-    """The quotation marks that are not part of a text, and how many backslashes that begin something stand before
-    each. Raises Otherwise if something behind a backslash is not what canonical lines have there."""
-    is_either = content == _QUOTE
-    np.logical_or(is_either, content == _SLASH, out=is_either)
-    places = np.flatnonzero(is_either)
+def _marks(content: Array, places: Array) -> tuple[Array, Array]:
+    """The quotation marks that are not part of a text, of the places of all and of backslashes, and how many
+    backslashes that begin something stand before each. Raises Otherwise if something behind a backslash is not what
+    canonical lines have there."""
     is_slash = content[places] == _SLASH
     if not is_slash.any():
         return places, np.zeros(len(places), np.int64)
