@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN = $(VENV)/bin
 export HOST PORT
 
-.PHONY: run test lint bench bench-api bench-imports bench-training bench-serving bench-viewers bench-lists chaos all-rows messages screenshots demo-model clean install install-dev
+.PHONY: run test lint bench bench-api bench-imports bench-memory bench-training bench-serving bench-viewers bench-lists chaos all-rows messages screenshots demo-model clean install install-dev
 
 run: $(VENV)/.run translations
 	@$(BIN)/python manage.py up
@@ -30,6 +30,10 @@ bench: $(VENV)/.run translations
 # An import beside merely parsing the same file, with memory; ARGS is the size of the file in MB.
 bench-imports: $(VENV)/.run translations
 	@$(BIN)/python -m bench.imports $(ARGS)
+
+# The memory of each step of a large dataset, from its import to what the trainer reads; ARGS is MB or a file.
+bench-memory: $(VENV)/.run translations
+	@$(BIN)/python -m bench.memory $(ARGS)
 
 # List calls a second of the three APIs, beside a bare view; ARGS is the seconds for each.
 bench-api: $(VENV)/.dev translations

@@ -24,13 +24,15 @@ def statistics_of(parquet: pq.ParquetFile) -> dict[str, Any]:
     """
     table = parquet.read(columns=["turns", "characters", "language", "flags", "digest"])
     flags = table["flags"].to_numpy()
+    # Sorted: several times as fast as np.unique, which looks each one up.
+    digests = np.sort(table["digest"].to_numpy())
     languages = np.bincount(table["language"].to_numpy(), minlength=len(LANGUAGES))
     flagged = {kind: int(np.count_nonzero(flags & (1 << bit))) for bit, kind in enumerate(ROW_FLAGS)}
     return {
         "characters": histogram(table["characters"].to_numpy()),
         "turns": histogram(table["turns"].to_numpy()),
         "languages": {name: int(count) for name, count in zip(LANGUAGES, languages, strict=True) if count},
-        "duplicates": table.num_rows - len(np.unique(table["digest"].to_numpy())),
+        "duplicates": int(np.count_nonzero(digests[1:] == digests[:-1])),
         "flags": {kind: count for kind, count in flagged.items() if count},
     }
 

@@ -47,6 +47,13 @@ def data_rows(run: Run) -> list[DataRow]:
     ]
 
 
+def data_totals(rows: list[DataRow]) -> dict[str, int] | None:
+    """Rows that are trained on and held out altogether; None where one part says it already."""
+    if len(rows) < 2:
+        return None
+    return {"trained": sum(row.trained for row in rows), "held_out": sum(row.held_out for row in rows)}
+
+
 def _planned(run: Run, sources: list[RunSource]) -> list[DataRow]:
     parts = mix(run)
     own = [

@@ -13,10 +13,11 @@ from django.utils.translation import ngettext
 from jobs import messages
 from jobs.listing import JobQuery
 from jobs.models import Run, TimelineEntry
-from jobs.run_mix import test_set
+from jobs.run_mix import data_totals, test_set
 
 register = template.Library()
 register.simple_tag(test_set)
+register.filter(data_totals)
 
 
 @register.filter

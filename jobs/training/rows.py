@@ -1,7 +1,7 @@
 """Canonical rows and their tokenised form: what stands in a data file, and what a training step sees."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -76,10 +76,9 @@ class Prepared:
 RowKind = TypeVar("RowKind", bound=Row)
 
 
-def read_rows(path: Path, kind: type[RowKind] = Row) -> list[RowKind]:  # type: ignore[assignment]
-    """All conversations of a JSON Lines file. Raises TrainingFailure naming the file and the line."""
+def read_rows(path: Path, kind: type[RowKind] = Row) -> Iterator[RowKind]:  # type: ignore[assignment]
+    """The conversations of a JSON Lines file. Raises TrainingFailure naming the file and the line."""
     decoder = msgspec.json.Decoder(kind)
-    rows = []
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -92,11 +91,10 @@ def read_rows(path: Path, kind: type[RowKind] = Row) -> list[RowKind]:  # type: 
                 if reason := row.problem():
                     raise bad_row(path, number, reason)
                 row.line = number
-                rows.append(row)
+                yield row
     except FileNotFoundError:
         message = f"The data file {path} does not exist."
         raise TrainingFailure("data_missing", message, path=str(path)) from None
-    return rows
 
 
 def bad_row(path: Path, line: int, reason: str) -> TrainingFailure:

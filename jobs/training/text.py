@@ -1,7 +1,9 @@
 """Supervised fine-tuning of a causal language model on conversations. Read `train` from top to bottom."""
 
+import tempfile
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -32,13 +34,13 @@ from jobs.training.resolve import (
     wants_packing,
 )
 from jobs.training.resuming import train_from
-from jobs.training.rows import Prepared
 from jobs.training.samples import WriteSamples, choose_prompts, text_inputs
 from jobs.training.sft import TextTrainer, packs_cleanly
 from jobs.training.sharding import said_by_first, sharding_arguments
 from jobs.training.spec import Spec
 from jobs.training.stopping import Stop
 from jobs.training.token_cache import prepare
+from jobs.training.token_rows import Tokenised
 from jobs.training.trainers import FULL, QLORA, scale_of
 from jobs.training.weight_files import check_weights
 from jobs.training.weights import load_empty, load_model, load_tokenizer, where_training_stands
@@ -89,7 +91,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         seed=values["seed"],
         between_blocks=stop.check,
     )
-    eval_rows, evaluates = Prepared(), False
+    eval_rows, evaluates = Tokenised(), False
     if spec.data.eval is not None and values["validationStep"] > 0:
         eval_rows = prepare(
             run_dir / spec.data.eval, tokenizer, values["maxSeqLen"], between_blocks=stop.check
@@ -117,7 +119,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
         is_packed = False
     values.decide("packing", "true" if is_packed else "false")
     if is_packed:
-        dataset = pack_dataset(dataset, values["maxSeqLen"], "bfd")
+        dataset = pack(dataset, values["maxSeqLen"], run_dir)
     longest = values["maxSeqLen"] if is_packed else rows.longest()
     batch_rule(values, len(dataset), longest)
     share_batch(values, world_size())
@@ -133,12 +135,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Arguments
     checkpointing = values["gradientCheckpointing"] == "True"
+    # Packed rows of a batch would be laid end to end, and without a kernel for it attention takes the square of that:
+    # on a CPU they pass one by one, which is the same step with the same loss.
+    batch = values["batchSize"] // world_size()
+    in_a_pass = 1 if is_packed and device == "cpu" else batch
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
-        per_device_train_batch_size=values["batchSize"] // world_size(),
-        per_device_eval_batch_size=values["batchSize"] // world_size(),
-        gradient_accumulation_steps=values["gradientAccumulationSteps"],
+        per_device_train_batch_size=in_a_pass,
+        per_device_eval_batch_size=batch,
+        gradient_accumulation_steps=values["gradientAccumulationSteps"] * (batch // in_a_pass),
         learning_rate=values["learningRate"],
         weight_decay=values["weightDecay"],
         warmup_steps=float(values["warmupRatio"]),  # below 1 it is a share of all steps
@@ -228,10 +234,13 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
     print(f"done: {step} steps, {time.monotonic() - began:.1f} s", flush=True)
 
 
-def _dataset(prepared: Prepared) -> Dataset:
-    return Dataset.from_dict(
-        {
-            "input_ids": [list(row.input_ids) for row in prepared.rows],
-            "labels": [list(row.labels) for row in prepared.rows],
-        }
-    )
+def _dataset(prepared: Tokenised) -> Dataset:
+    # With a name of its own: otherwise all rows would be read to make one up.
+    return Dataset(prepared.rows.table, fingerprint=uuid4().hex)
+
+
+def pack(dataset: Dataset, length: int, run_dir: Path) -> Dataset:
+    """The rows packed into sequences of up to `length` tokens, in a file that goes with the last use of it."""
+    with tempfile.TemporaryDirectory(prefix="packing-", dir=run_dir) as directory:
+        file = {"cache_file_name": str(Path(directory) / "rows.arrow")}
+        return pack_dataset(dataset, length, "bfd", map_kwargs=file)

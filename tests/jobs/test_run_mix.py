@@ -7,7 +7,7 @@ from datasets.models import SharedData, SharedKind
 from jobs.models import RunSource, RunState
 from jobs.run_data import mix_report, write_data
 from jobs.run_files import run_directory
-from jobs.run_mix import data_rows
+from jobs.run_mix import data_rows, data_totals
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_afterwards_it_shows_what_was_written(run):
     # a and b hold the same 100 rows: 20 of them are held out of both.
     assert [(row.trained, row.held_out) for row in rows[:2]] == [(80, 20), (200, 20)]
     train = (run_directory(run) / "data" / "train.jsonl").read_text().splitlines()
-    assert sum(row.trained for row in rows) == len(train)
+    assert data_totals(rows) == {"trained": len(train), "held_out": 40}
 
 
 def test_the_page_names_base_run_corpus_and_hashes(client_of, bob, run):

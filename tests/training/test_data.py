@@ -181,7 +181,7 @@ def test_rows_of_a_larger_file_are_tokenised_once(tokenizer, tmp_path, monkeypat
 def test_tokenised_rows_that_nobody_uses_go(tmp_path, monkeypatch):
     monkeypatch.setattr(token_cache, "MOST", 25)
     for name, age in (("new", 0), ("older", 60), ("oldest", 120), ("forgotten", token_cache.LONGEST + 60)):
-        entry = tmp_path / f"{name}.safetensors"
+        entry = tmp_path / f"{name}.arrow"
         entry.write_bytes(b"0123456789")
         os.utime(entry, (time.time() - age, time.time() - age))
     token_cache._tidy(tmp_path)
@@ -210,7 +210,7 @@ def test_bad_row_is_named_by_file_and_line(tmp_path, line, reason):
     path = tmp_path / "train.jsonl"
     path.write_text(json.dumps(ROWS[0]) + "\n" + line + "\n")
     with pytest.raises(TrainingFailure) as failure:
-        read_rows(path)
+        list(read_rows(path))
     assert failure.value.code == "data_row_invalid"
     assert failure.value.message.startswith("train.jsonl, line 2 is not")
     assert reason in failure.value.message

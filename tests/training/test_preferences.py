@@ -165,4 +165,4 @@ def test_a_row_that_cannot_be_compared_is_named(
     path = tmp_path / "train.jsonl"
     path.write_text(json.dumps(row))
     with pytest.raises(TrainingFailure, match=f"line 1 .*{reason}"):
-        read_rows(path, kind)
+        list(read_rows(path, kind))
