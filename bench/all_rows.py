@@ -1,14 +1,16 @@
 """Every row of the catalogue trains: `python -m bench.all_rows [PART_OF_A_NAME …]`, `make all-rows`.
 
-Makes tiny weights of every architecture, binds them to all base models, submits a run for each base model and method
-as the wizard does, trains each to the end, publishes it, and loads what was published in a process that knows nothing
-of this project. Prints a table; the exit code is 1 unless every row got through. With parts of names, only the rows
-of those base models. Everything lies in a temporary directory and goes with it.
+Makes tiny weights of every architecture, binds them to all base models, creates a job for each base model and method
+by the wizard's own form, trains each to the end, publishes it, and loads what was published in a process that knows
+nothing of this project; merged weights must say there what base and adapter say. Prints a table; the exit code is 1
+unless every row got through. With parts of names, only the rows of those base models. Everything lies in a temporary
+directory and goes with it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -16,17 +18,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from bench.swap import set_up, signed_in, tear_down
+from bench.swap import refusal, set_up, signed_in, tear_down
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 30  # of pre-training: enough for a loss that falls
 ROWS = 104
+SLOTS = 2  # rows that train at the same time
 COLOURS, SHAPES = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
 
 
@@ -63,6 +67,9 @@ def main() -> int:
 
 
 def train_all(directory: Path, wanted: list[str]) -> list[Row]:
+    from django.conf import settings
+    from django.db import connection
+
     from catalog.models import BaseModel, Offer, WeightsKind
     from jobs import follow, lifecycle, publishing, warm
 
@@ -75,29 +82,41 @@ def train_all(directory: Path, wanted: list[str]) -> list[Row]:
             weights_kind=WeightsKind.DIRECTORY, weights_location=str(directory / "tiny" / architecture)
         )
     submit_run = _submitter()
-    rows = []
-    for offer in offers:
+    rows: dict[int, Row] = {}
+    for number, offer in enumerate(offers, 1):
         offer.base_model.refresh_from_db()
         row = Row(offer.base_model.name, offer.method, offer.base_model.architecture)
-        rows.append(row)
-        began = time.monotonic()
         try:
-            run = row.run = submit_run(offer, f"row {len(rows)}")
-            claimed = lifecycle.claim_next(lifecycle.follower_name(), None)
-            if claimed is None:
-                raise RuntimeError("the run was not claimed")
-            follow.carry_out(claimed)
-            run.refresh_from_db()
-            if run.state == "Done":
-                publishing.publish(run.pk)
-                run.refresh_from_db()
+            row.run = submit_run(offer, f"row {number}")
         except Exception as error:  # one row must not keep the others from the table
-            row.problem = f"{type(error).__name__}: {error} {getattr(error, 'problems', '')}"
-        row.seconds = time.monotonic() - began
-        _judge(row)
-        print(f"{row.model} {row.method}: {row.seconds:.1f} s {row.problem}", file=sys.stderr, flush=True)
+            row.problem = f"{type(error).__name__}: {error}"
+        rows[row.run.pk if row.run else -number] = row
+    settings.TRAINING_SLOTS = SLOTS
+    started = time.monotonic()
+    finished = itertools.count(1)
+
+    def work() -> None:
+        """A slot of a training worker: run after run, until there is none."""
+        while (claimed := lifecycle.claim_next(lifecycle.follower_name())) is not None:
+            row, began = rows[claimed.pk], time.monotonic()
+            try:
+                follow.carry_out(claimed)
+                publishing.publish(claimed.pk)
+            except Exception as error:
+                row.problem = f"{type(error).__name__}: {error}"
+            row.seconds = time.monotonic() - began
+            row.run.refresh_from_db()
+            _judge(row)
+            place = f"{next(finished)} of {len(offers)}, {time.monotonic() - started:.0f} s"
+            line = f"{place}: {row.model} {row.method} {row.seconds:.1f} s {row.problem}"
+            print(line, file=sys.stderr, flush=True)
+        connection.close()
+
+    with ThreadPoolExecutor(SLOTS) as pool:
+        for slot in [pool.submit(work) for _number in range(SLOTS)]:
+            slot.result()
     warm.let_go()
-    return rows
+    return list(rows.values())
 
 
 def _judge(row: Row) -> None:
@@ -113,7 +132,7 @@ def _judge(row: Row) -> None:
     if row.run.state != "Done":
         failed = [event["message"] for event in events if event["type"] == "failed"]
         row.problem = f"{row.run.state}: {failed[-1] if failed else row.run.failure}"
-    elif row.run.model_version is None:
+    elif row.run.publication != "published":
         row.problem = f"not published: {row.run.publication_note}"
 
 
@@ -171,22 +190,21 @@ def _preferences() -> dict[str, list[dict[str, Any]]]:
 
 
 def _submitter() -> Any:
-    """What submits the run of an offer: its own defaults, but one pass over a small set of its kind."""
+    """What fills in the wizard for an offer: its own defaults, but one pass over a small set of its kind."""
     from django.core.files.base import ContentFile
     from django.core.files.storage import default_storage
+    from django.urls import reverse
 
-    from catalog.hyperparameters import clean
     from catalog.models import OfferedHyperparameter
-    from console.models import User, Workspace
+    from console.models import Workspace
     from datasets.columns import Writer
     from datasets.formats.base import texts, turns
-    from datasets.mixing import Source
     from datasets.models import Dataset, DatasetVersion, VersionState
-    from jobs.configuration import Configuration, submit
     from jobs.data_rules import rules_for
+    from jobs.models import Run
 
-    signed_in()
-    workspace, user = Workspace.objects.get(), User.objects.get()
+    client, _uid = signed_in()
+    workspace = Workspace.objects.get()
 
     def version_of(kind: str, rows: list[dict[str, Any]], pictures: dict[str, bytes]) -> DatasetVersion:
         dataset = Dataset.objects.create(workspace=workspace, name=kind, row_type=kind)
@@ -237,24 +255,23 @@ def _submitter() -> Any:
     }
 
     def submit_run(offer: Any, name: str) -> Any:
-        offered = list(OfferedHyperparameter.objects.filter(offer=offer))
-        # `clean` fills in the defaults and refuses what the offer does not allow.
-        low = next((item.minimum for item in offered if item.key == "epoch"), 1)
-        values, errors = clean(offered, {"epoch": str(int(low or 1))})
-        if errors:
-            raise RuntimeError(str(errors))
+        epochs = OfferedHyperparameter.objects.get(offer=offer, key="epoch")
         kind = offer.base_model.family.model_type
-        configuration = Configuration(
-            name=name,
-            model_type=kind,
-            base_model=offer.base_model,
-            method=offer.method,
-            hyperparameters=values,
-            sources=[Source(made[rules_for(kind, offer.method).row_type])],
-            auto_publish=True,
-            model_name=name.replace(" ", "-"),
-        )
-        return submit(workspace, user, configuration)
+        form = {
+            "name": name,
+            "type": kind,
+            "family": offer.base_model.family.key,
+            "base_model": offer.base_model.name,
+            "method": offer.method,
+            "hp-epoch": str(int(epochs.minimum or 1)),
+            "source": made[rules_for(kind, offer.method).row_type].uid,
+            "auto_publish": "on",
+            "model_name": name.replace(" ", "-"),
+        }
+        answer = client.post(reverse("jobs:create"), form)
+        if answer.status_code != 302:
+            raise RuntimeError(f"the wizard refused it: {refusal(answer)}")
+        return Run.objects.get(uid=answer["Location"].rstrip("/").rpartition("/")[2])
 
     return submit_run
 
@@ -300,32 +317,39 @@ def model(path, kind):
     return (AutoModelForImageTextToText if kind == "imageUnderstanding" else AutoModelForCausalLM).from_pretrained(path)
 def say(model, tokenizer, kind):
     ids = tokenizer("What colour", return_tensors="pt")["input_ids"]
-    if kind == "RM":
-        reward = model(input_ids=ids).logits
-        assert reward.shape == (1, 1) and torch.isfinite(reward).all()
-        return
-    out = model.generate(input_ids=ids, max_new_tokens=4, do_sample=False)
-    assert out.shape[1] > ids.shape[1] and torch.isfinite(model(input_ids=ids).logits).all()
+    with torch.no_grad():
+        logits = model.eval()(input_ids=ids).logits
+        assert torch.isfinite(logits).all()
+        if kind == "RM":
+            assert logits.shape == (1, 1)
+        else:
+            assert model.generate(input_ids=ids, max_new_tokens=4, do_sample=False).shape[1] > ids.shape[1]
+    return logits
+def draw(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 1, "height": 64, "width": 64, "output_type": "pt"}
+    return pipe("a red circle", generator=torch.Generator().manual_seed(1), **options).images
+def same(merged, adapted):
+    far = (merged.float() - adapted.float()).abs().max().item()
+    assert far < 1e-3 * max(1, adapted.abs().max().item()), f"merged weights answer otherwise, by {far:.2g}"
 def check(kind, base, path):
     path = Path(path)
     adapter = (path / "adapter_config.json").exists() or (path / "pytorch_lora_weights.safetensors").exists()
     if kind == "text2image":
         from diffusers import DiffusionPipeline
-        for place in [base if adapter else path] + ([path / "merged"] if adapter else []):
-            pipe = DiffusionPipeline.from_pretrained(place)
-            if place == base:
-                pipe.load_lora_weights(path)
-            pipe.set_progress_bar_config(disable=True)
-            pipe("a red circle", num_inference_steps=1, height=64, width=64)
-        return
+        pipe = DiffusionPipeline.from_pretrained(base if adapter else path)
+        if not adapter:
+            return draw(pipe)
+        pipe.load_lora_weights(path)
+        return same(draw(DiffusionPipeline.from_pretrained(path / "merged")), draw(pipe))
     loader = AutoProcessor if kind == "imageUnderstanding" else AutoTokenizer
     tokenizer = loader.from_pretrained(path)
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     if not adapter:
         return say(model(path, kind), tokenizer, kind)
     from peft import PeftModel
-    say(model(path / "merged", kind), tokenizer, kind)
-    say(PeftModel.from_pretrained(model(base, kind), path), tokenizer, kind)
+    merged = say(model(path / "merged", kind), tokenizer, kind)
+    same(merged, say(PeftModel.from_pretrained(model(base, kind), path), tokenizer, kind))
 for number, kind, base, path in json.loads(sys.stdin.readline()):
     try:
         check(kind, base, path)

@@ -5,7 +5,7 @@ tiny runs with real trainers. Meanwhile, at moments that the seed decides, its p
 emptied, PostgreSQL restarted, a worker frozen until its runs have been given away; some strikes wait for a moment that
 is over quickly, such as the start of a trainer. When it has calmed down, every run, every metric step, every checkpoint
 and every published model is accounted for (bench/accounting.py). Exit status 1 if anything is not. A machine that is
-slow or busy may take up to twice the time, as long as something moves: what is stuck is told from what is slow.
+slow or busy may take up to three times the time, as long as something moves: what is stuck is told from what is slow.
 `--keep DIRECTORY` keeps everything there. The seed decides what is struck and when; what the machine was doing just
 then it cannot decide.
 """
@@ -46,7 +46,7 @@ CALM_SECONDS = 60
 SUBMITTING, STRIKING = 0.4, 0.6
 # Past its time the storm is waited for as long as something has moved in so many seconds, and at most for so many times
 # its length.
-STUCK_SECONDS, LONGEST = 60, 2.0
+STUCK_SECONDS, LONGEST = 60, 3.0
 # How long a strike waits for its moment.
 MOMENT_SECONDS = 4
 # Seconds between strikes, shortest and longest.
@@ -341,18 +341,20 @@ class Wish:
 
 
 def wishes(count: int, seconds: float, rng: random.Random) -> list[Wish]:
-    """Ordinary runs, and among them idle ones, some that are stopped and some whose weights are missing."""
+    """Ordinary runs, and among them idle ones (early and long, so that others take their devices), some that are
+    stopped and some whose weights are missing."""
     found = []
     for number in range(count):
         kind = rng.random()
+        idle = kind < 0.2
         found.append(
             Wish(
-                at=rng.uniform(0, seconds),
+                at=rng.uniform(0, seconds * (0.1 if idle else 1)),
                 name=f"storm {number}",
                 method=rng.choice(("LoRA", "FullFineTuning")),
-                epochs=rng.choice(EPOCHS),
+                epochs=max(EPOCHS) if idle else rng.choice(EPOCHS),
                 publishes=rng.choice(("", "storm", f"storm-{number}")),
-                idle=kind < 0.2,
+                idle=idle,
                 stop_after=rng.uniform(1, 15) if 0.2 <= kind < 0.35 else None,
                 breaks=0.35 <= kind < 0.4,
             )

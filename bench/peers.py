@@ -1,6 +1,7 @@
 """One measured training of bench/training.py: `python -m bench.peers NAME DIRECTORY [checkpointing]`.
 
-Prints {"cpu": processor seconds a step, "tokens_per_second", "loss": of the last step} as its last line. The first
+Prints {"cpu": processor seconds a step, "tokens_per_second", "tokens_per_cpu_second", "loss": of the last step} as its
+last line. The first
 two steps warm up and are not counted. `overhead` prints shares of a run of ours instead.
 """
 
@@ -19,6 +20,7 @@ sys.path[:] = [entry for entry in sys.path if str(Path(entry or ".").resolve()) 
 
 BATCH, LENGTH, STEPS, WARM_UP = 4, 512, 16, 2
 VOCABULARY, HIDDEN, LAYERS = 8192, 256, 4  # 7 million parameters
+EPOCHS_PACKED = 8  # at least STEPS steps
 
 
 def main() -> None:
@@ -78,18 +80,22 @@ class Meter:
 
         self.callback = Callback()
 
-    def result(self, tokens: int) -> dict[str, float]:
+    def result(self, tokens: int, steps_of_all: int = STEPS) -> dict[str, float]:
+        """`tokens` are those of all rows, which take so many steps."""
         steps = STEPS - WARM_UP
         return {
             "cpu": self.cpu / steps,
-            "tokens_per_second": tokens * steps / STEPS / self.wall,
+            "tokens_per_second": tokens * steps / steps_of_all / self.wall,
+            "tokens_per_cpu_second": tokens * steps / steps_of_all / self.cpu,
             "loss": self.losses[-1],
         }
 
 
-def _ours(directory: Path, checkpointing: bool) -> dict[str, Any]:
+def _ours(directory: Path, checkpointing: bool, **further: Any) -> dict[str, Any]:
     """The trainer as it is, events and log included."""
     from transformers import Trainer
+
+    from jobs.training.events import FILE_NAME, read_events
 
     meter = Meter()
     made = Trainer.__init__
@@ -99,12 +105,18 @@ def _ours(directory: Path, checkpointing: bool) -> dict[str, Any]:
         self.add_callback(meter.callback)
 
     Trainer.__init__ = noticed  # type: ignore[method-assign]
-    _train(directory, gradientCheckpointing=str(checkpointing))
-    return meter.result(_tokens(directory))
+    path = _train(directory, gradientCheckpointing=str(checkpointing), **further)
+    (start,) = (event for event in read_events(path / FILE_NAME)[0] if event["type"] == "start")
+    return meter.result(_tokens(directory), start["steps_per_epoch"])
 
 
-def _train(directory: Path, **further: Any) -> None:
-    """One run of our trainer on the rows and the model of this bench."""
+def _packed(directory: Path, checkpointing: bool) -> dict[str, Any]:
+    """Ours with short rows together in one of full length: fewer steps an epoch, each of more tokens."""
+    return _ours(directory, checkpointing, packing="true", epoch=EPOCHS_PACKED)
+
+
+def _train(directory: Path, **further: Any) -> Path:
+    """One run of our trainer on the rows and the model of this bench; returns its directory."""
     import tempfile
 
     from jobs.training.__main__ import run
@@ -136,6 +148,7 @@ def _train(directory: Path, **further: Any) -> None:
     }
     (path / "spec.json").write_text(json.dumps(spec))
     assert run(path, Stop()) == 0
+    return path
 
 
 def _overhead(directory: Path, checkpointing: bool) -> dict[str, float]:
@@ -316,6 +329,7 @@ def _llamafactory(directory: Path, checkpointing: bool) -> dict[str, Any]:
     return {
         "cpu": cpu / steps,
         "tokens_per_second": _tokens(directory) * steps / STEPS / wall,
+        "tokens_per_cpu_second": _tokens(directory) * steps / STEPS / cpu,
         "loss": losses[-1],
     }
 
@@ -323,6 +337,7 @@ def _llamafactory(directory: Path, checkpointing: bool) -> dict[str, Any]:
 FOUND = {
     "model": _model,
     "ours": _ours,
+    "packed": _packed,
     "overhead": _overhead,
     "transformers": _transformers,
     "trl": _trl,

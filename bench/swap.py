@@ -10,6 +10,7 @@ Everything lies in a temporary directory and goes with it.
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -133,6 +134,12 @@ def signed_in() -> tuple[Client, str]:
     client = Client()
     client.force_login(user)
     return client, versions[0].uid
+
+
+def refusal(answer: Any) -> str:
+    """What the page says that a form with mistakes comes back as."""
+    found = re.findall(r'class="field-error">.*?<span>(.*?)</span>', answer.content.decode(), re.DOTALL)
+    return " ".join(found) or f"it answered {answer.status_code}"
 
 
 @dataclass

@@ -27,6 +27,7 @@ from catalog import hub
 from catalog.archive import folder_name
 from catalog.models.pushes import HubAccount, Push, PushState
 from catalog.models.registry import ModelVersion, ModelVersionState
+from console.afterwards import after_commit
 from console.beating import beating
 from console.models import User
 from datasets.connections import ConnectionFailed, client_of, plain_words
@@ -102,7 +103,7 @@ def _wait(push: Push, field: str, **same: Any) -> Push:
             raise PushRefused(_("It is being copied there already."), field)
         push.save()
         # The broker may be away for a moment; beat asks again.
-        transaction.on_commit(partial(push_version.delay, push.pk), robust=True)
+        after_commit(push_version.delay, push.pk)
     return push
 
 

@@ -11,14 +11,13 @@ import logging
 import re
 import shutil
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db import transaction
 from django.utils import timezone
 
+from console.afterwards import after_commit
 from console.models import Deletion, User, Workspace
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def record(
         workspace=workspace, deleted_by=user, kind=kind, uid=uid, name=name[:100], **fields
     )
     # The broker may be away for a moment; beat asks again.
-    transaction.on_commit(partial(task.delay, deletion.pk), robust=True)
+    after_commit(task.delay, deletion.pk)
     return deletion
 
 

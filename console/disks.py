@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from botocore.exceptions import ClientError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# What the system says, for libraries and databases that put it into errors of their own, and what SQLite says.
+_WORDS = (os.strerror(errno.ENOSPC), "database or disk is full")
 # 507 Insufficient Storage, and what S3 storages say with another status (MinIO, Ceph).
 _FULL_CODES = ("XMinioStorageFull", "InsufficientStorage", "QuotaExceeded")
 
@@ -20,5 +23,7 @@ def is_full(error: BaseException | None) -> bool:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if status == 507 or error.response.get("Error", {}).get("Code") in _FULL_CODES:
                 return True
+        if any(words in str(error) for words in _WORDS):
+            return True
         error = error.__cause__ or error.__context__
     return False

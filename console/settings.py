@@ -131,7 +131,19 @@ CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Longer than the longest pause before something is sent again (console/notifications/outbox.py): a message that waits
 # for its time would else be handed to a second worker meanwhile.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 6 * 3600,
+    # Seconds. A broker that accepts connections and does not answer must not hold up whoever submits a run: beat sends
+    # the wake-up again. Workers wait for messages a second at a time.
+    "socket_timeout": 4,
+    "socket_connect_timeout": 4,
+}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {
+    "max_retries": 1,
+    "interval_start": 0.2,
+    "interval_step": 0,
+    "interval_max": 0.2,
+}
 CELERY_TASK_IGNORE_RESULT = True
 # A message is acknowledged when it is received: the database, not the broker, knows what is still to be done.
 CELERY_TASK_ACKS_LATE = False

@@ -28,6 +28,7 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from console.afterwards import after_commit
 from datasets.columns import BATCH_ROWS, FLAG_BITS, Writer, digest, open_columns
 from datasets.formats import FORMATS
 from datasets.formats.base import Row, RowError, cut, texts, turns
@@ -137,7 +138,7 @@ def rewrite(
                 raise NotAllowed(_("Somebody else has changed this version meanwhile. Load the page again."))
             found.token_counts.all().delete()
             for old in _files(found) - _files(DatasetVersion(**figures)):
-                transaction.on_commit(partial(default_storage.delete, old), robust=True)
+                after_commit(default_storage.delete, old)
     except BaseException:
         for new in _files(DatasetVersion(**figures)) - _files(found):
             default_storage.delete(new)

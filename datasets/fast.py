@@ -7,7 +7,7 @@ do, gives None; datasets.reading and the formats then look at it and say what is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -91,13 +91,14 @@ class ReadyBlock:
     raw: bytes
     line: int
     end: int
-
-    _raw_lines: list[bytes] = field(default_factory=list)
+    _raw_ends: Array | None = None
 
     def ready(self, number: int) -> Ready:
         """One row by itself, for a problem that names it."""
-        self._raw_lines = self._raw_lines or self.raw.split(b"\n")
-        raw = self._raw_lines[number]
+        if self._raw_ends is None:
+            self._raw_ends = np.flatnonzero(np.frombuffer(self.raw, np.uint8) == ord("\n"))
+        start = self._raw_ends[number - 1] + 1 if number else 0
+        raw = self.raw[start : self._raw_ends[number]]
         turns, characters = int(self.turns[number]), int(self.characters[number])
         mixes = bool(self.mixes_languages[number])
         return Ready(self.lines[number], turns, characters, mixes, raw, self.line + number, self.end)

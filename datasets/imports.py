@@ -29,6 +29,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from console.beating import beating
+from console.disks import is_full
 from datasets import locations, objects
 from datasets.connections import ConnectionFailed
 from datasets.models import Dataset, DatasetVersion, Location, VersionState
@@ -84,8 +85,8 @@ def carry_on(version: DatasetVersion) -> bool:
         logger.info("import of %s: another worker has it, or it was cancelled", version.uid)
         _tidy_cancelled(version)
         return False
-    except Exception:
-        if not _fail(version, "unexpected"):
+    except Exception as error:
+        if not _fail(version, "disk_full" if is_full(error) else "unexpected"):
             # Whoever has it now may have removed the files of this attempt.
             logger.info("import of %s: another worker has it", version.uid, exc_info=True)
             return False

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from datasets.columns import Counted, is_han, language_of
+from datasets.columns import HAN_SHARE, LATIN_SHARE, Counted, is_han, language_of
 from datasets.hints import JUDGED_CHARACTERS, LANGUAGE_CHARACTERS
 from datasets.joined import Joined
 from datasets.outlines import Outlined
@@ -58,13 +58,15 @@ def _differ(found: Outlined, sizes: Array, lengths: Array, replies: Array) -> Ar
     """datasets.hints.differ for many replies, each with the text before it. `sizes` are bytes of the texts, `lengths`
     characters."""
     sizes, lengths = sizes.copy(), lengths.copy()
-    for number in np.flatnonzero((lengths > JUDGED_CHARACTERS) & (sizes > lengths)):
+    # Where all of a long text has that few characters outside ASCII, its start has no more.
+    is_long = (lengths > JUDGED_CHARACTERS) & (sizes - lengths >= LATIN_SHARE * 2 * JUDGED_CHARACTERS)
+    for number in np.flatnonzero(is_long):
         quoted = found.json[found.begin[number] - 1 : found.end[number] + 1]
         text = msgspec.json.decode(quoted, type=str)
         sizes[number] = len(text[:JUDGED_CHARACTERS].encode())
         lengths[number] = JUDGED_CHARACTERS
     share = (sizes - lengths) / (2 * lengths)
-    script = np.where(share < 0.05, 1, np.where(share > 0.4, 2, 0))
+    script = np.where(share < LATIN_SHARE, 1, np.where(share > HAN_SHARE, 2, 0))
     # Short texts, calls of tools and their results are in nobody's language.
     is_call = np.frombuffer(found.json, np.uint8)[found.begin] == ord("<")
     script[(lengths < LANGUAGE_CHARACTERS) | is_call] = 0

@@ -49,6 +49,8 @@ def _bytes(wanted: bytes) -> Array:
 _ESCAPED = _bytes(b'"\\bfnrt')
 # What a text of white space alone can begin with, and what comes then: another one, the rest of one, or the end.
 _BLANK = _bytes(b" \\\xc2\xe1\xe2\xe3")
+# The last of three bytes that are white space.
+_BLANK_LAST = _bytes(b"\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x9f\xa8\xa9\xaf")
 _BLANK_THEN = _BLANK | _bytes(b'"fnrt\x80\x81\x85\x9a\xa0')
 
 
@@ -163,6 +165,8 @@ def _marks(content: Array) -> tuple[Array, Array]:
 def _any_blank(content: Array, begin: Array, end: Array) -> bool:
     """True if a text is nothing but white space."""
     doubtful = np.flatnonzero(_BLANK[content[begin]] & _BLANK_THEN[content[begin + 1]])
+    start = content[begin[doubtful]]
+    doubtful = doubtful[(start < 0xE0) | _BLANK_LAST[content[begin[doubtful] + 2]]]
     return any(_is_blank(content[begin[at] - 1 : end[at] + 1].tobytes()) for at in doubtful)
 
 

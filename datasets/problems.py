@@ -274,6 +274,11 @@ KINDS: dict[str, Kind] = {
         ),
         spoils_file=True,
     ),
+    "disk_full": Kind(
+        _("Import stopped"),
+        _("The server's disk is full. Ask your administrator to make room, then import again."),
+        spoils_file=True,
+    ),
     "worker_lost": Kind(
         _("Import stopped"),
         _(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import PurePosixPath
 
 from django.core.files.storage import default_storage
@@ -13,6 +12,7 @@ from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from console.afterwards import after_commit
 from console.models import User, Workspace
 from datasets.models import Dataset, DatasetVersion, SourceFile, VersionState
 from datasets.pictures import picture_names
@@ -114,7 +114,7 @@ def start_import(version: DatasetVersion, files: Iterable[SourceFile], format_ke
         file.save()
         size += file.size
     _reset(version, format_key, size)
-    transaction.on_commit(partial(_delete_files, replaced))
+    after_commit(_delete_files, replaced)
     _wake(version)
 
 
@@ -173,7 +173,7 @@ def _wake(version: DatasetVersion) -> None:
     from datasets.tasks import import_version
 
     # A broker that is down loses nothing: `resume_imports` finds the version.
-    transaction.on_commit(partial(import_version.delay, version.pk), robust=True)
+    after_commit(import_version.delay, version.pk)
 
 
 def _delete_files(paths: Iterable[str]) -> None:

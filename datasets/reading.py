@@ -23,7 +23,7 @@ from datasets.blocks import ready_block
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 # Lines are read in blocks. Of one that is not wholly good, smaller pieces are tried before single lines.
-BLOCK_BYTES = 512 * 1024
+BLOCK_BYTES = 1024 * 1024
 PIECE_BYTES = 32 * 1024
 _SPACE = re.compile(r"[ \t\r\n]*")
 # An object around the list of all records, as many public files have it; before the list only names and numbers.
@@ -185,7 +185,8 @@ def _is_complete(line: bytes) -> bool:
 def _line_records(
     file: IO[bytes], shortcut: Shortcut, number: int, end: int
 ) -> Iterator[Record | fast.Ready | fast.ReadyBlock | Unreadable]:
-    while block := file.read(BLOCK_BYTES):
+    # Before the format is known, which some records tell, there is nothing to be won by large blocks.
+    while block := file.read(BLOCK_BYTES if number and shortcut.layout else 2 * PIECE_BYTES):
         if not block.endswith(b"\n"):
             block += file.readline(MAX_RECORD_BYTES + 1)
         # A byte order mark is looked for in the first block only, and a line that is too long in large ones.

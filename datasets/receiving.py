@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -29,6 +28,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from console.afterwards import after_commit
 from console.disks import is_full
 from console.models import User
 from datasets import publishing
@@ -242,7 +242,7 @@ def _remove(uploads: list[Upload]) -> None:
     """Removes the rows, and after the commit the files."""
     Upload.objects.filter(pk__in=[upload.pk for upload in uploads]).delete()
     for upload in uploads:
-        transaction.on_commit(partial(path_of(upload).unlink, missing_ok=True))
+        after_commit(path_of(upload).unlink, missing_ok=True)
 
 
 def unfinished(version: DatasetVersion, user: User) -> list[Upload]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from functools import partial
 from typing import IO, Any
 
 import msgspec
@@ -13,6 +12,7 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from console.afterwards import after_commit
 from datasets import editing, pictures, publishing
 from datasets.formats import FORMATS
 from datasets.formats.base import Format, RowError, cut
@@ -171,7 +171,7 @@ def _forget(version: DatasetVersion, key: str, problem: Problem) -> None:
     left = without(version, lambda other: key_of(other) == key)
     version.problems, version.problems_path = left.problems, left.path
     if old and old != left.path:
-        transaction.on_commit(partial(default_storage.delete, old), robust=True)
+        after_commit(default_storage.delete, old)
     if version.state == VersionState.FAILED and not error_count(version.problem_kinds):
         version.state = VersionState.DRAFT
     version.save(update_fields=["problem_kinds", "problem_count", "problems", "problems_path", "state"])

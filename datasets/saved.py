@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from django.conf import settings
-from django.core.files.storage import default_storage
 
 from datasets.columns import BATCH_ROWS, Seen
 from datasets.models import DatasetVersion
@@ -32,6 +31,7 @@ from datasets.pictures import PictureError
 from datasets.problems import Problem
 from datasets.reading import Passed
 from datasets.sources import Place
+from datasets.storage import on_disk
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +107,8 @@ def remove_directories(version: DatasetVersion, *, but: int = 0) -> None:
 
 
 def _home(version: DatasetVersion) -> Path:
-    try:
-        return Path(default_storage.path(f"datasets/{version.uid}"))
-    except NotImplementedError:
-        return Path(settings.VAR_DIR) / "imports" / version.uid
+    folder = f"datasets/{version.uid}"
+    return on_disk(folder) or Path(settings.VAR_DIR) / "imports" / version.uid
 
 
 # --- Taken over ----------------------------------------------------------------------------------------------

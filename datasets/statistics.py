@@ -25,11 +25,13 @@ def statistics_of(parquet: pq.ParquetFile) -> dict[str, Any]:
     flags = _column(parquet, "flags")
     flagged = {kind: int(np.count_nonzero(flags & (1 << bit))) for bit, kind in enumerate(ROW_FLAGS)}
     languages = np.bincount(_column(parquet, "language"), minlength=len(LANGUAGES))
+    # Sorted: several times as fast as np.unique, which looks each one up.
+    digests = np.sort(_column(parquet, "digest"))
     return {
         "characters": histogram(_column(parquet, "characters")),
         "turns": histogram(_column(parquet, "turns")),
         "languages": {name: int(count) for name, count in zip(LANGUAGES, languages, strict=True) if count},
-        "duplicates": len(flags) - len(np.unique(_column(parquet, "digest"))),
+        "duplicates": int(np.count_nonzero(digests[1:] == digests[:-1])),
         "flags": {kind: count for kind, count in flagged.items() if count},
     }
 

@@ -21,13 +21,13 @@ from typing import IO, Any
 
 import numpy as np
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from catalog.models import BaseModel, ModelType, OfferedHyperparameter, WeightsKind
+from console.afterwards import after_commit
 from console.beating import beating
 from datasets.columns import read_lines
 from datasets.connections import ConnectionFailed
@@ -159,7 +159,7 @@ def start(version: DatasetVersion, base_model: BaseModel) -> TokenCount:
     over.update(state=CountState.WAITING, problem="", rows_done=0, total=0, figures={}, heartbeat_at=None)
     from datasets.tasks import count_tokens
 
-    transaction.on_commit(lambda: count_tokens.delay(count.pk))
+    after_commit(count_tokens.delay, count.pk)
     count.refresh_from_db()
     return count
 

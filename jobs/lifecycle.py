@@ -22,7 +22,6 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from console.afterwards import after_commit
 from console.beating import beating
 from console.models import User
 from jobs import limits, notifying, queueing
@@ -68,9 +68,9 @@ def wake_worker(run: Run) -> None:
     from jobs.tasks import run_training
 
     # The broker may be away for a moment; `dispatch` (beat) does both for every waiting run anyway.
-    transaction.on_commit(partial(run_training.apply_async, queue=queueing.queue_of(run)), robust=True)
+    after_commit(run_training.apply_async, queue=queueing.queue_of(run))
     if run.pool_id and not run.idle:
-        transaction.on_commit(partial(queueing.make_room, run.pool_id), robust=True)
+        after_commit(queueing.make_room, run.pool_id)
 
 
 def _move(run: Run, state: RunState) -> None:

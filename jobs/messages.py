@@ -20,7 +20,7 @@ Texts = Mapping[str, str | Promise]
 # Failures end a run, a full disk lets it rest; each text says what a person can do.
 FAILURES: Texts = {
     "weights_missing": _(
-        "The base model in %(path)s cannot be used. Ask an operator to check where its weights lie."
+        "The base model in %(path)s cannot be used: %(reason)s. Ask an operator to check where its weights lie."
     ),
     "weights_broken": _(
         "The weights in %(path)s cannot be loaded: %(reason)s. Ask an operator to copy them again."
@@ -87,6 +87,10 @@ FAILURES: Texts = {
     "loss_not_finite": _(
         "The loss became infinite or undefined at step %(step)s. Lower the learning rate or check the data."
     ),
+    "other_rows": _(
+        "The checkpoint of step %(step)s was made in steps of %(before)s rows, and a step would now have %(now)s. "
+        "Train on a number of devices that divides the batch as before."
+    ),
     "out_of_memory": _(
         "The memory was not enough. Shorten the sequence length, lower the batch size, or choose LoRA."
     ),
@@ -110,6 +114,20 @@ FAILURES: Texts = {
     "unexpected": _(
         "The trainer met an error that it does not know. The log has the details for an operator."
     ),
+}
+
+# What is wrong with weights, by the `why` of a failure; they stand inside its sentence.
+REASONS: Texts = {
+    "no_directory": _("the directory does not exist"),
+    "file_missing": _("%(name)s is missing"),
+    "file_damaged": _("%(name)s is damaged"),
+    "not_json": _("%(name)s is not valid JSON"),
+    "no_tokenizer": _("its tokenizer does not load"),
+    "config_contradictory": _("%(name)s contradicts itself"),
+    "tensor_missing": _("the tensor %(name)s is missing"),
+    "tensor_shape": _("the tensor %(name)s has another shape than config.json says"),
+    "tensor_unknown": _("the tensor %(name)s belongs to a layer that config.json does not have"),
+    "tensor_not_finite": _("the tensor %(name)s holds NaN or infinity"),
 }
 
 WARNINGS: Texts = {
@@ -270,7 +288,10 @@ def timeline_tone(entry: TimelineEntry) -> str:
 def _said(texts: Texts, said: Mapping[str, Any]) -> str:
     """The text of `said["code"]` with its params, else the message stored with it, else the code."""
     code = str(said.get("code", ""))
-    return _filled(texts.get(code), said.get("params") or {}) or str(said.get("message") or code)
+    params = said.get("params") or {}
+    if reason := _filled(REASONS.get(str(params.get("why"))), params):
+        params = {**params, "reason": reason}
+    return _filled(texts.get(code), params) or str(said.get("message") or code)
 
 
 def _filled(text: str | Promise | None, params: Mapping[str, Any]) -> str:

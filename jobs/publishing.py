@@ -11,7 +11,6 @@ import json
 import shutil
 from collections.abc import Collection
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
+from console.afterwards import after_commit
 from console.deletion import remove_folder
 from console.disks import is_full
 from console.models import User
@@ -75,8 +75,7 @@ def request(run: Run, user: User, name: str, model: Model | None = None) -> Mode
         if version is None:
             raise PublicationRefused(_("This run cannot be published now."), "run")
         # A worker that is away loses nothing: `dispatch` finds the run.
-        wake = partial(run_training.apply_async, queue=queueing.queue_of(current))
-        transaction.on_commit(wake, robust=True)
+        after_commit(run_training.apply_async, queue=queueing.queue_of(current))
     return version
 
 
@@ -236,20 +235,23 @@ def _copy(paths: dict[str, Path], version: ModelVersion) -> list[dict[str, Any]]
     return files
 
 
-def _complete(run_id: int, version: ModelVersion, files: list[dict[str, Any]]) -> ModelVersion:
-    """Marks version and run as published, together."""
+def _complete(run_id: int, version: ModelVersion, files: list[dict[str, Any]]) -> ModelVersion | None:
+    """Marks version and run as published, together; None where the version has gone while its files were copied, which
+    then go as well: a worker that was away for long must not bring it back."""
     with transaction.atomic():
         run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
-        version.path = f"models/{version.uid}"
-        version.files = files
-        version.size = sum(item["size"] for item in files)
-        version.state = ModelVersionState.READY
-        version.save()
-        if run.publication == Publication.PENDING:
+        if run.publication == Publication.PENDING and run.model_version_id == version.pk:
+            version.path = f"models/{version.uid}"
+            version.files = files
+            version.size = sum(item["size"] for item in files)
+            version.state = ModelVersionState.READY
+            version.save()
             run.publication, run.publication_note = Publication.PUBLISHED, None
             run.save(update_fields=["publication", "publication_note"])
             lifecycle.note(run, "published", model=version.model.name, version=version.number)
-    return version
+            return version
+    remove_folder(f"models/{version.uid}")
+    return None
 
 
 def _delay(run_id: int, error: Exception) -> None:

@@ -7,12 +7,12 @@ rows of its own, so that a killed process loses none (outbox.py).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
+from console.afterwards import after_commit
 from console.models import WRITING_ROLES, Membership, Role, User
 from console.notifications.kinds import KINDS, Audience, Kind
 from console.notifications.models import Channels, Delivery, Mail, Notification, Receipt, Webhook
@@ -70,6 +70,6 @@ def _address(notification: Notification, people: Iterable[User]) -> None:
     deliveries = [Delivery(notification=notification, webhook=hook) for hook in hooks]
     # The broker may be away for a moment; beat asks again.
     for mail in Mail.objects.bulk_create(mails):
-        transaction.on_commit(partial(send_mail.delay, mail.pk), robust=True)
+        after_commit(send_mail.delay, mail.pk)
     for delivery in Delivery.objects.bulk_create(deliveries):
-        transaction.on_commit(partial(deliver_webhook.delay, delivery.pk), robust=True)
+        after_commit(deliver_webhook.delay, delivery.pk)

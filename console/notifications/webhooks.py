@@ -14,7 +14,6 @@ import secrets
 import threading
 import time
 from datetime import timedelta
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -26,6 +25,7 @@ from django.db import transaction
 from django.utils import timezone, translation
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 
+from console.afterwards import after_commit
 from console.endpoints import Checked, EndpointRefused, InnerAddress, check_url
 from console.models import Workspace
 from console.notifications import outbox
@@ -274,7 +274,7 @@ def test(webhook: Webhook) -> Delivery:
 
     with transaction.atomic():
         delivery = Delivery.objects.create(webhook=webhook)
-        transaction.on_commit(partial(deliver_webhook.delay, delivery.pk), robust=True)
+        after_commit(deliver_webhook.delay, delivery.pk)
     return delivery
 
 
@@ -285,5 +285,5 @@ def send_again(delivery: Delivery) -> bool:
     with transaction.atomic():
         if not outbox.again(delivery):
             return False
-        transaction.on_commit(partial(deliver_webhook.delay, delivery.pk), robust=True)
+        after_commit(deliver_webhook.delay, delivery.pk)
     return True

@@ -9,7 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
+import diffusers
 import torch
+import transformers
 from diffusers import (
     DDPMScheduler,
     ErnieImagePipeline,
@@ -25,7 +27,7 @@ from torch import nn
 from torch.nn import functional
 
 from jobs.training.pictures import fill_square, to_tensor
-from jobs.training.weight_files import broken, check_weights, missing
+from jobs.training.weight_files import broken, check_loaded, check_weights, missing
 
 MODEL_INDEX = "model_index.json"
 NETWORK_INDEX = "diffusion_pytorch_model.safetensors.index.json"
@@ -52,37 +54,55 @@ class Family:
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         self.path, self.device = path, device
-        self.network = self._load_network(network_dtype)
+        self.network = self._load(self.network_name, self.network_class, network_dtype)
         self.pipe = self._load_pipeline(dtype)
         self.pipe.set_progress_bar_config(disable=True)
         for name, component in self.pipe.components.items():
             if isinstance(component, nn.Module) and name != self.network_name:
                 component.requires_grad_(False).eval()
 
-    def _load_network(self, dtype: torch.dtype) -> Any:
-        folder = self.path / self.network_name
+    def _load(self, name: str, kind: Any, dtype: torch.dtype) -> Any:
+        """A component with weights, each of them there, in its shape and finite."""
+        folder = self.path / name
+        # So that their names are told; diffusers tells one in its error.
+        further = {"ignore_mismatched_sizes": True} if kind.__module__.startswith("transformers.") else {}
         try:
-            network, info = self.network_class.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            module, info = kind.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                **further,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise broken(folder, _first_line(error)) from error
-        if lost := sorted(info["missing_keys"]):
-            raise broken(folder, f"the tensor {lost[0]} is missing ({len(lost)} in all)")
-        if other := sorted(info["mismatched_keys"]):
-            raise broken(folder, f"the tensor {other[0][0]} has another shape than config.json says")
-        for name, parameter in network.named_parameters():
+        check_loaded(folder, info)
+        for tensor, parameter in module.named_parameters():
             if not torch.isfinite(parameter).all():
-                raise broken(folder, f"the tensor {name} holds NaN or infinity")
-        return network
+                reason = f"the tensor {tensor} holds NaN or infinity"
+                raise broken(folder, reason, "tensor_not_finite", tensor)
+        return module
+
+    def _load_frozen(self, dtype: torch.dtype) -> dict[str, Any]:
+        """The autoencoder and the text encoders, by the classes that the pipeline names."""
+        libraries = {"transformers": transformers, "diffusers": diffusers}
+        loaded = {}
+        for name in ("vae", *self.text_encoder_names):
+            library, kind = _read_index(self.path)[name]
+            if library in libraries and hasattr(libraries[library], kind):
+                number = torch.float32 if name == "vae" else dtype
+                loaded[name] = self._load(name, getattr(libraries[library], kind), number)
+        return loaded
 
     def _load_pipeline(self, dtype: torch.dtype) -> Any:
         try:
             pipe = self.pipeline_class.from_pretrained(
                 self.path,
                 **{self.network_name: self.network},
+                **self._load_frozen(dtype),
                 **dict.fromkeys(self.not_needed),
                 dtype={"vae": torch.float32, "default": dtype},
                 local_files_only=True,
@@ -329,9 +349,9 @@ FAMILIES: dict[str, type[Family]] = {family.pipeline_class.__name__: family for 
 def find_family(path: Path) -> type[Family]:
     """The family of a weights directory. Raises TrainingFailure (weights_missing) when there is none."""
     if not path.is_dir():
-        raise missing(path, "the directory does not exist")
+        raise missing(path, "the directory does not exist", "no_directory")
     if not (path / MODEL_INDEX).exists():
-        raise missing(path, f"{MODEL_INDEX} is missing")
+        raise missing(path, f"{MODEL_INDEX} is missing", "file_missing", MODEL_INDEX)
     name = _read_index(path).get("_class_name")
     if name not in FAMILIES:
         raise missing(path, f"it holds a {name}, and only {' and '.join(FAMILIES)} can be trained")
@@ -344,14 +364,14 @@ def check_pipeline(path: Path, family: type[Family]) -> None:
     wanted = (family.network_name, "vae", "scheduler", *family.tokenizer_names, *family.text_encoder_names)
     for name in wanted:
         if name not in present or not (path / name).is_dir():
-            raise missing(path, f"its directory {name} is missing")
+            raise missing(path, f"its directory {name} is missing", "file_missing", name)
     for name in (family.network_name, "vae", *family.text_encoder_names):
         files = check_weights(path / name)
         index = path / name / NETWORK_INDEX
         if index.exists():
             lost = set(json.loads(index.read_text())["weight_map"].values()) - {file.name for file in files}
             if lost:
-                raise missing(path / name, f"{min(lost)} is missing")
+                raise missing(path / name, f"{min(lost)} is missing", "file_missing", min(lost))
 
 
 def components(path: Path) -> list[str]:
@@ -364,9 +384,9 @@ def _read_index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads((path / MODEL_INDEX).read_text())
     except ValueError:
-        raise broken(path, f"{MODEL_INDEX} is not valid JSON") from None
+        raise broken(path, f"{MODEL_INDEX} is not valid JSON", "not_json", MODEL_INDEX) from None
     if not isinstance(index, dict):
-        raise broken(path, f"{MODEL_INDEX} is not an object")
+        raise broken(path, f"{MODEL_INDEX} is not an object", "not_json", MODEL_INDEX)
     return index
 
 

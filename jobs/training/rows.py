@@ -86,7 +86,7 @@ def read_rows(path: Path, kind: type[RowKind] = Row) -> Iterator[RowKind]:  # ty
                     continue
                 try:
                     row = decoder.decode(line)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise bad_row(path, number, str(error)) from None
                 if reason := row.problem():
                     raise bad_row(path, number, reason)

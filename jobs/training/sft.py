@@ -3,9 +3,11 @@
 from typing import Any
 
 import torch
+from pyarrow import compute
 from torch.nn import functional
 from trl import SFTTrainer
 
+from jobs.training.grouping import FEWEST_STEPS, ByLength
 from jobs.training.rows import IGNORED, Prepared
 from jobs.training.sharding import Sharded
 from jobs.training.weights import LoadedBefore
@@ -28,6 +30,15 @@ class TextTrainer(Sharded, LoadedBefore, SFTTrainer):
         loss = self._loss(model, inputs)
         self._scored.append((loss.item() * count, count))
         return loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        per_device = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        batch = per_device * self.args.world_size
+        if self.args.packing or len(rows) < FEWEST_STEPS * batch:
+            return super()._get_train_sampler(train_dataset)
+        lengths = compute.list_value_length(rows.data.column("input_ids"))
+        return ByLength(torch.tensor(lengths.to_numpy()), batch, self.args.seed)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Means over tokens. transformers takes the mean of the batches' means, so that eval_loss would depend on

@@ -135,12 +135,16 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
     # Arguments
     checkpointing = values["gradientCheckpointing"] == "True"
+    # Packed rows of a batch would be laid end to end, and without a kernel for it attention takes the square of that:
+    # on a CPU they pass one by one, which is the same step with the same loss.
+    batch = values["batchSize"] // world_size()
+    in_a_pass = 1 if is_packed and device == "cpu" else batch
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=values["epoch"],
-        per_device_train_batch_size=values["batchSize"] // world_size(),
-        per_device_eval_batch_size=values["batchSize"] // world_size(),
-        gradient_accumulation_steps=values["gradientAccumulationSteps"],
+        per_device_train_batch_size=in_a_pass,
+        per_device_eval_batch_size=batch,
+        gradient_accumulation_steps=values["gradientAccumulationSteps"] * (batch // in_a_pass),
         learning_rate=values["learningRate"],
         weight_decay=values["weightDecay"],
         warmup_steps=float(values["warmupRatio"]),  # below 1 it is a share of all steps

@@ -239,10 +239,7 @@ def train(spec: Spec, run_dir: Path, events: EventWriter, stop: Stop) -> None:
 
 def _check_architecture(path: Path) -> None:
     """Only what was tried: other architectures put pictures into their texts in other ways."""
-    try:
-        found = json.loads((path / "config.json").read_text()).get("model_type")
-    except ValueError:
-        raise missing(path, "config.json is not valid JSON") from None
+    found = json.loads((path / "config.json").read_text()).get("model_type")
     if found != "llava_next":
         raise missing(path, f"it is a {found}, and only llava_next can be trained on pictures")
 
@@ -256,7 +253,7 @@ def _load_processor(base: Base, config: Any) -> Any:
         )
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise missing(path, f"its processor does not load ({reason})") from error
+        raise missing(path, f"its processor does not load ({reason})", "no_tokenizer") from error
     if processor.patch_size is None:
         processor.patch_size = config.vision_config.patch_size
         processor.vision_feature_select_strategy = config.vision_feature_select_strategy

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import torch
 from accelerate import init_empty_weights
+from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -26,7 +27,7 @@ from jobs.training.chat import NEUTRAL_TEMPLATE
 from jobs.training.events import TrainingFailure
 from jobs.training.spec import Base
 from jobs.training.trainers import QLORA, REQUIRED
-from jobs.training.weight_files import broken, missing
+from jobs.training.weight_files import broken, check_loaded, missing
 
 HEAD = "score.weight"  # of a model that gives a number
 
@@ -38,12 +39,14 @@ def load_tokenizer(base: Base) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             path, local_files_only=True, trust_remote_code=base.trust_remote_code
         )
+    except StrictDataclassError as error:
+        raise _contradictory(path, error) from error
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
-        raise missing(path, f"its tokenizer does not load ({_first_line(error)})") from error
+        reason = f"its tokenizer does not load ({_first_line(error)})"
+        raise missing(path, reason, "no_tokenizer") from error
     if not tokenizer.is_fast:
-        raise missing(
-            path, "its tokenizer has no tokenizer.json, which is needed to find the replies in a text"
-        )
+        reason = "its tokenizer has no tokenizer.json, which is needed to find the replies in a text"
+        raise missing(path, reason, "file_missing", "tokenizer.json")
     if tokenizer.eos_token is None:
         raise missing(path, "its tokenizer names no end-of-text token (eos_token)")
     if tokenizer.chat_template is None:
@@ -94,21 +97,21 @@ def load_model(
             use_safetensors=True,
             trust_remote_code=base.trust_remote_code,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that their names are told
             **({"num_labels": 1} if gives_number else {}),
             **further,
         )
+    except StrictDataclassError as error:
+        raise _contradictory(path, error) from error
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise broken(path, _first_line(error)) from error
-    if lost := sorted(set(info["missing_keys"]) - ({HEAD} if gives_number else set())):
-        raise broken(path, f"the tensor {lost[0]} is missing ({len(lost)} in all)")
-    if other := sorted(info["mismatched_keys"]):
-        raise broken(path, f"the tensor {other[0][0]} has another shape than config.json says")
+    check_loaded(path, info, may_be_new={HEAD} if gives_number else ())
     tensors = model.named_parameters() if not in_four_bits else _tensors(path)
     for name, tensor in tensors:
         if not torch.isfinite(tensor).all():
-            raise broken(path, f"the tensor {name} holds NaN or infinity")
+            raise broken(path, f"the tensor {name} holds NaN or infinity", "tensor_not_finite", name)
     if in_four_bits and any(
         ".experts." in name and tensor.dim() > 2 for name, tensor in model.named_parameters()
     ):
@@ -184,6 +187,10 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  # it is no dict
                 yield name, opened.get_tensor(name)
+
+
+def _contradictory(path: Path, error: Exception) -> TrainingFailure:
+    return broken(path, f"config.json contradicts itself ({error})", "config_contradictory", "config.json")
 
 
 def _first_line(error: Exception) -> str:

@@ -75,7 +75,7 @@ def test_a_mail_arrives_with_text_html_and_a_link(mail, box):
     assert got["subject"] == "[Vision and Language] <bot> V1 has failed"
     plain, html = (got.get_body((kind,)).get_content() for kind in ("plain", "html"))
     for body in (plain, html):
-        assert "The disk is full" in body
+        assert "is full. Ask an operator to make room" in body
         assert f"https://console.example.com/notifications/{mail.notification.uid}/" in body
     assert "<bot>" in plain and "&lt;bot&gt;" in html
     assert state(mail) == ("Done", 1)

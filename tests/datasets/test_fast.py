@@ -1,12 +1,14 @@
 """The short way gives the very rows of the long one, or leaves the line to it."""
 
 import json
+import random
 from io import BytesIO
+from typing import Any
 
 import msgspec
 import pytest
 
-from datasets import reading, results
+from datasets import blocks, outlines, reading, results
 from datasets.blocks import LAYOUTS, ready_block
 from datasets.fast import DECODERS, ready
 from datasets.formats import FORMATS
@@ -240,3 +242,62 @@ def test_an_import_in_blocks_finds_what_one_by_lines_finds(monkeypatch, waiting)
     version.save()
     made.clear()
     assert found_in(version) == first and not made
+
+
+PIECES = (b'"', b"\\", b"\\\\", b'\\"', b"\\u0041", b"\\/", b"\n", b"\t", b"\x00", b"\xff", b"\xed\xa0\x80", b"\x80",
+          b":", b",", b"{", b"]", b"NaN", b'"role":', b'"content": "x",', b'"prompt": "p",', b'""')  # fmt: skip
+
+
+def long(value: Any) -> Any:
+    """A record with texts that are long enough to be hit."""
+    if isinstance(value, dict):
+        return {key: item if key in ("role", "from") else long(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [long(item) for item in value]
+    return value + "\\ 你\n" * 20 if isinstance(value, str) and value.strip() else value
+
+
+def damaged(raw: bytes, chance: random.Random) -> bytes:
+    """The lines with a few bytes put in, left out or doubled."""
+    at, further = chance.randrange(len(raw)), chance.randrange(len(raw))
+    left = chance.choice((0, 0, 1, 2, 5))
+    piece = chance.choice((*PIECES, b"", raw[further : further + 20]))
+    return raw[:at] + piece + raw[at + left :]
+
+
+@pytest.mark.parametrize("key", LAYOUTS)
+def test_a_block_of_damaged_lines_is_what_the_rules_make_of_it_or_none(key: str) -> None:
+    chance = random.Random(key)
+    records = [long(record) for found, record in GOOD if found == key]
+    shapes = [(", ", ": "), (",", ":"), (", ", " : ")]
+    given = 0
+    for _ in range(250):
+        separators = chance.choice(shapes)
+        lines = [
+            json.dumps(record, ensure_ascii=False, separators=separators).encode() for record in 2 * records
+        ]
+        raw = damaged(b"\n".join(lines) + b"\n", chance)
+        if block := ready_block(key, raw, 1, 1):
+            given += 1
+            assert list(block.lines) == canonical(key, raw)
+            rows = [msgspec.json.decode(line) for line in block.lines]
+            assert block.turns.tolist() == [turns(row) for row in rows]
+            assert block.characters.tolist() == [sum(map(len, texts(row))) for row in rows]
+    assert 25 < given < 225
+
+
+def test_texts_in_another_order_are_copied_to_their_places() -> None:
+    """Files name the system text where they like; canonical lines begin with it."""
+    raw = '[{"response": "r\\n", "prompt": "你", "system": "\\"s"}]\n[{"prompt": "p", "response": "q"}]\n'.encode()
+    block = ready_block("prompt_response", raw, 1, 1)
+    assert list(block.lines) == canonical("prompt_response", raw)
+    assert block.characters.tolist() == [5, 2]
+
+
+def test_lines_of_many_outlines_are_decoded(monkeypatch) -> None:
+    raw = b"".join(b'{"instruction":%s"i","output":"o"}\n' % (b" " * n) for n in range(5))
+    decoded = []
+    monkeypatch.setattr(outlines, "MAX_OUTLINES", 3)
+    anew = blocks._written_anew
+    monkeypatch.setattr(blocks, "_written_anew", lambda *given: decoded.append(1) or anew(*given))
+    assert list(ready_block("alpaca", raw, 1, 1).lines) == canonical("alpaca", raw) and decoded

@@ -1,5 +1,6 @@
 """The import: what it counts and keeps, that nobody imports twice, and that nothing is lost when a worker dies."""
 
+import errno
 import hashlib
 import json
 from datetime import timedelta
@@ -9,7 +10,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils import timezone
 
-from datasets import imports, noted, results
+from datasets import imports, noted, publishing, results
 from datasets.imports import run_import, stale_imports
 from datasets.models import DatasetVersion, VersionState
 from datasets.rows import iter_rows, page_of_rows
@@ -170,6 +171,21 @@ def test_a_failure_of_the_server_is_told_and_can_be_repeated(
         run_import(version.pk)
     version.refresh_from_db()
     assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"unexpected": 1})
+
+
+def test_a_full_disk_is_named_and_room_is_all_it_takes(waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = waiting(a__jsonl=GOOD)
+
+    def full(version):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(imports, "_carry_out", full)
+        run_import(version.pk)
+    version.refresh_from_db()
+    assert (version.state, version.problem_kinds) == (VersionState.FAILED, {"disk_full": 1})
+    publishing.repeat_import(version)
+    assert imported(version).state == VersionState.DRAFT
 
 
 def test_an_empty_reply_is_only_warned_of(imported) -> None:

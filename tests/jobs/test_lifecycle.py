@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from jobs import lifecycle
 from jobs.models import TERMINAL_STATES, Publication, RunState
+from jobs.tasks import run_training
 
 ME = lifecycle.follower_name()
 
@@ -114,6 +116,24 @@ def test_a_paused_run_stops_at_once(make_run, alice):
     assert lifecycle.request_stop(run, alice)
     run.refresh_from_db()
     assert (run.state, run.paused_at) == (RunState.STOPPED, None)
+
+
+def test_a_broker_that_is_away_keeps_nobody_from_working(
+    make_run, client_of, alice, monkeypatch, django_capture_on_commit_callbacks, caplog
+):
+    """The wake-up is lost, and beat sends it again; whoever pressed the button sees that it was done."""
+
+    def away(**options):
+        raise OperationalError("Connection refused.")
+
+    monkeypatch.setattr(run_training, "apply_async", away)
+    run = make_run()
+    lifecycle.request_pause(run, alice)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert client_of(alice).post(f"/sft/runs/{run.uid}/resume/").status_code == 302
+    run.refresh_from_db()
+    assert not run.is_paused and lifecycle.needing_a_worker() == 1
+    assert "Connection refused." in caplog.text and "away" in caplog.text
 
 
 # --- Clocks ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.core.files.storage import default_storage
 
-from catalog.models import Model
+from catalog.models import Model, ModelVersion
 from catalog.models.registry import ModelVersionState
 from jobs import launch, merging, publishing
 from jobs.models import Publication, RunState
@@ -69,6 +69,21 @@ def test_a_full_storage_delays_and_says_so(finished_run, monkeypatch):
     version = publishing.publish(finished_run.pk)
     finished_run.refresh_from_db()
     assert (version.state, finished_run.publication_note) == (ModelVersionState.READY, None)
+
+
+def test_a_version_that_went_while_it_was_copied_does_not_come_back(finished_run, monkeypatch):
+    """As by a worker that was away for so long that the run was given up meanwhile."""
+    copy = publishing._copy
+
+    def slow(paths, version):
+        publishing._skip(finished_run.pk, publishing.NotPublishable("output_missing"))
+        return copy(paths, version)
+
+    monkeypatch.setattr(publishing, "_copy", slow)
+    assert publishing.publish(finished_run.pk) is None
+    finished_run.refresh_from_db()
+    assert finished_run.publication == Publication.SKIPPED and not ModelVersion.objects.exists()
+    assert default_storage.listdir("models")[0] == []
 
 
 def test_a_publication_that_was_killed_half_way_is_finished(finished_run, monkeypatch):

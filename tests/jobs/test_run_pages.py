@@ -437,6 +437,19 @@ def test_an_unknown_code_or_a_missing_param_falls_back_to_the_stored_sentence(fa
     assert messages.failure_detail(failure) == ""
 
 
+def test_what_is_wrong_with_weights_is_said_in_the_readers_language():
+    params = {
+        "path": "/w",
+        "reason": "the tensor a.b is missing (2 in all)",
+        "why": "tensor_missing",
+        "name": "a.b",
+    }
+    with translation.override("zh-hans"):
+        assert "缺少张量 a.b" in messages.failure_text({"code": "weights_broken", "params": params})
+    params |= {"why": ""}
+    assert "(2 in all)" in messages.failure_text({"code": "weights_broken", "params": params})
+
+
 def test_sentences_follow_the_readers_language(monkeypatch):
     """The text is looked up when it is shown, not when the module is read."""
     monkeypatch.setattr(translation._trans, "gettext", lambda text: f"[{translation.get_language()}] {text}")

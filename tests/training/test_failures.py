@@ -45,6 +45,19 @@ def pickled(base: Path) -> None:
     (base / "model.safetensors").rename(base / "pytorch_model.bin")
 
 
+def configure(base: Path, **changes: object) -> None:
+    path = base / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def index_of_two(base: Path) -> None:
+    """Weights in two files, of which the second is not there."""
+    first, second = (f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
+    (base / "model.safetensors").rename(base / first)
+    names = {"model.embed_tokens.weight": first, "lm_head.weight": second}
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
 NORM = "model.norm.weight"
 BAD_ROWS = "".join(json.dumps(row) + "\n" for row in ROWS[:2]) + '{"messages": [{"role": "user"}]}\n'
 
@@ -66,6 +79,14 @@ def failures(new_run, models) -> dict[str, dict]:
         "tensor spoilt": with_base(
             new_run(), models, lambda base: retensor(base, lambda all: all[NORM].fill(float("nan")))
         ),
+        "config is a list": with_base(
+            new_run(), models, lambda base: (base / "config.json").write_text("[]")
+        ),
+        "other heads": with_base(new_run(), models, lambda base: configure(base, num_attention_heads=3)),
+        "other width": with_base(new_run(), models, lambda base: configure(base, vocab_size=50)),
+        "fewer layers": with_base(new_run(), models, lambda base: configure(base, num_hidden_layers=1)),
+        "shard lost": with_base(new_run(), models, index_of_two),
+        "not text": new_run(),
         "no tokenizer": with_base(new_run(), models, lambda base: (base / "tokenizer.json").unlink()),
         "bad row": new_run(rows=BAD_ROWS),
         "no rows": new_run(rows=[conversation("Hi", "Hello.", weights={1: 0})]),
@@ -74,6 +95,7 @@ def failures(new_run, models) -> dict[str, dict]:
         ),
     }
     (runs["no spec"].path / "spec.json").unlink()
+    (runs["not text"].path / "data" / "train.jsonl").write_bytes(b'{"messages": "\xff"}\n')
     process = train_by_command(*runs.values())
     assert process.returncode == 1
     return {
@@ -95,6 +117,12 @@ def failures(new_run, models) -> dict[str, dict]:
         ("cut", "weights_broken", "model.safetensors is damaged"),
         ("tensor lost", "weights_broken", "the tensor model.norm.weight is missing"),
         ("tensor spoilt", "weights_broken", "the tensor model.norm.weight holds NaN"),
+        ("config is a list", "weights_missing", "config.json is not valid JSON"),
+        ("other heads", "weights_broken", "config.json contradicts itself"),
+        ("other width", "weights_broken", "the tensor lm_head.weight has another shape"),
+        ("fewer layers", "weights_broken", "weight belongs to a layer that config.json does not have"),
+        ("shard lost", "weights_missing", "model-00002-of-00002.safetensors is missing"),
+        ("not text", "data_row_invalid", "train.jsonl, line 1"),
         ("no tokenizer", "weights_missing", "tokenizer"),
         ("bad row", "data_row_invalid", "train.jsonl, line 3 is not a usable conversation"),
         ("no rows", "no_rows_left", "no row with a reply"),

@@ -31,6 +31,10 @@ def runs(picture_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     weights = load_file(torn / "unet" / "diffusion_pytorch_model.safetensors")
     del weights["conv_in.bias"]
     save_file(weights, torn / "unet" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    deaf = shutil.copytree(sdxl, folder / "deaf_model")
+    encoder = load_file(deaf / "text_encoder" / "model.safetensors")
+    del encoder[next(name for name in encoder if name.endswith("token_embedding.weight"))]
+    save_file(encoder, deaf / "text_encoder" / "model.safetensors", {"format": "pt"})
     other = shutil.copytree(sdxl, folder / "other_model")
     index = json.loads((other / "model_index.json").read_text()) | {"_class_name": "StableDiffusionPipeline"}
     (other / "model_index.json").write_text(json.dumps(index))
@@ -66,6 +70,7 @@ def runs(picture_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         ),
         "ernie_lora": lora("ernie_lora", ernie, learningRate=0.01),
         "torn": lora("torn", torn),
+        "deaf": lora("deaf", deaf),
         "other": lora("other", other),
         "lost": lora("lost", rows=[*TRAIN, {"image": "images/lost.png", "prompt": "a lost circle"}]),
         "broken": lora("broken", rows=[*TRAIN, {"image": "images/broken.png", "prompt": "half a circle"}]),
@@ -183,6 +188,7 @@ print(json.dumps({{
     ("name", "code", "words"),
     [
         ("torn", "weights_broken", "the tensor conv_in.bias is missing"),
+        ("deaf", "weights_broken", "token_embedding.weight is missing"),
         ("other", "weights_missing", "it holds a StableDiffusionPipeline"),
         ("lost", "image_missing", "train.jsonl, line 11: the picture images/lost.png does not exist"),
         ("broken", "image_broken", "train.jsonl, line 11: the picture images/broken.png cannot be read"),

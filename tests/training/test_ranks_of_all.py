@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import forks
 from tests.training.picture_runs import WORDS, caption, new_run, question
-from tests.training.runs import Run, make_run
+from tests.training.runs import ROWS, Run, make_run
 from tests.training.test_preferences import JUDGED, PAIRS, SORTED
 from tests.training.test_ranks import shared
 
@@ -42,6 +43,12 @@ assert ended(*ranks) == [0, 0]
 """
 
 
+@pytest.fixture(name="new_text_run")
+def _new_text_run(request: pytest.FixtureRequest) -> Callable[..., Run]:
+    """The fixture `new_run`, which has the name of a function here."""
+    return request.getfixturevalue("new_run")
+
+
 def trained_both_ways(run: Run) -> tuple[Run, Run]:
     """The run by one process, and a copy of it by two."""
     twin = shared(run)
@@ -54,8 +61,9 @@ def assert_the_same(alone: Run, together: Run) -> None:
     assert together.last("start")["distribution"] == "DDP × 2"
     for metric in ("loss", "eval_loss", "grad_norm"):
         assert together.metric(metric) == pytest.approx(alone.metric(metric), rel=1e-4)
-    for kind in ("checkpoint", "sample", "done"):
+    for kind in ("checkpoint", "done"):
         assert len(together.all(kind)) == len(alone.all(kind))
+    assert len(together.all("done")) == 1 and bool(together.all("sample")) == bool(alone.all("sample"))
     assert {path.name for path in (together.path / "output").iterdir()} == {
         path.name for path in (alone.path / "output").iterdir()
     }
@@ -67,6 +75,12 @@ def assert_the_same(alone: Run, together: Run) -> None:
 )
 def test_preferences(models: Path, tmp_path: Path, trainer: str, method: str, rows: list[dict]) -> None:
     run = make_run(tmp_path / "run", models / "llama", trainer, method, rows, rows[:4], **VALUES)
+    assert_the_same(*trained_both_ways(run))
+
+
+def test_texts_of_like_length(new_text_run: Callable[..., Run]) -> None:
+    few = {"batchSize": 2, "loggingSteps": 8}
+    run = new_text_run("llama", "LoRA", ROWS * 6, ROWS[:4], **VALUES | few | {"validationStep": 36})
     assert_the_same(*trained_both_ways(run))
 
 
