@@ -14,6 +14,7 @@ from datasets.columns import digest, iter_lines, open_columns, read_lines
 from datasets.models import DatasetVersion
 
 PIECE_ROWS = 256
+DIGEST_ROWS = 64 * 1024
 
 
 def iter_rows(version: DatasetVersion) -> Generator[bytes, None, None]:
@@ -45,7 +46,11 @@ def digests_of(version: DatasetVersion) -> np.ndarray[Any, np.dtype[np.uint64]]:
         # Used in place: there are no columns.
         return np.fromiter(map(digest, iter_rows(version)), np.uint64)
     with open_columns(version) as parquet:
-        found: np.ndarray[Any, np.dtype[np.uint64]] = parquet.read(columns=["digest"])["digest"].to_numpy()
+        found = np.empty(parquet.metadata.num_rows, np.uint64)
+        at = 0
+        for batch in parquet.iter_batches(DIGEST_ROWS, columns=["digest"], use_threads=False):
+            found[at : at + batch.num_rows] = batch.column(0).to_numpy()
+            at += batch.num_rows
         return found
 
 

@@ -89,7 +89,9 @@ def _link(run: Run, uid: str, source: RunSource | None) -> str:
 
 
 def _label(run: Run, uid: str, source: RunSource | None) -> str:
-    """What the reader calls the version; empty for what is none."""
+    """What the reader calls the version, or the corpus in their language; empty for what is neither."""
+    if uid == Kind.CORPUS and run.corpus:
+        return str(run.corpus)
     version = _version(run, uid, source)
     return version.label_in(run.job.workspace_id) if version else ""
 

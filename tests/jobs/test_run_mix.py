@@ -2,6 +2,7 @@
 
 import pytest
 from django.urls import reverse
+from django.utils import translation
 
 from datasets.models import SharedData, SharedKind
 from jobs.models import RunSource, RunState
@@ -44,6 +45,8 @@ def test_afterwards_it_shows_what_was_written(run):
     # a and b hold the same 100 rows: 20 of them are held out of both.
     assert [(row.trained, row.held_out) for row in rows[:2]] == [(80, 20), (200, 20)]
     train = (run_directory(run) / "data" / "train.jsonl").read_text().splitlines()
+    with translation.override("zh-hans"):
+        assert data_rows(run)[2].label == "语料"
     assert data_totals(rows) == {"trained": len(train), "held_out": 40}
 
 
