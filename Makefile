@@ -39,7 +39,7 @@ bench-memory: $(VENV)/.run translations
 bench-api: $(VENV)/.dev translations
 	@$(BIN)/python -m bench.api $(ARGS)
 
-# From submitting a run to its first step, and the speed beside other trainers (about ten minutes).
+# From submitting a run to its first step, and the speed beside other trainers (about eight minutes).
 bench-training: $(VENV)/.run translations
 	@$(BIN)/python -m bench.training $(ARGS)
 
