@@ -222,7 +222,11 @@ def test_a_run_reports(call, make_run, settings):  # noqa: F811
     assert call("get", f"runs/{run.uid}/metrics").json()["series"][0]["points"] == [[1, 2.5]]
     assert call("get", f"runs/{run.uid}/log?after=6").json()["text"] == "second\n"
     assert b"".join(call("get", f"runs/{run.uid}/log/download").streaming_content) == b"first\nsecond\n"
-    assert call("get", f"runs/{run.uid}").json()["failure"]["message"].startswith("The disk of the training machine is full")
+    assert (
+        call("get", f"runs/{run.uid}")
+        .json()["failure"]["message"]
+        .startswith("The disk of the training machine is full")
+    )
     assert call("get", f"runs/{run.uid}/checkpoints").json() == {"items": []}
 
 
