@@ -1,19 +1,22 @@
 """Prompt + Response: Qianfan's own format. One record is a list of turns; a bare object is a single turn.
 
 Public data call the two also question and answer, query and response (with `history` before them), prompt and
-completion, input and target (Firefly) or output; TRL's prompt and completion may be lists of messages.
+completion, input and target (Firefly) or output, problem and solution; TRL's prompt and completion may be lists of
+messages, the turns may stand under conversation (Capybara), and the reply may be calls of tools (xLAM's answers).
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
 from datasets.formats import base, messages
+from datasets.formats.tools import tool_call, with_tools
 
-QUESTION_KEYS = (*base.QUESTION_KEYS, "input")
-REPLY_KEYS = (*base.REPLY_KEYS, "target", "output")
+QUESTION_KEYS = (*base.QUESTION_KEYS, "input", "problem")
+REPLY_KEYS = (*base.REPLY_KEYS, "target", "output", "solution")
 
 
 class PromptResponse(base.Format):
@@ -28,7 +31,10 @@ class PromptResponse(base.Format):
     cells = ("system", "prompt", "response", "weight")
 
     def recognises(self, record: Any) -> bool:
-        turns = record if isinstance(record, list) and record else [record]
+        if _calls(record):
+            return True
+        turns = record.get("conversation") if isinstance(record, dict) else record
+        turns = turns if isinstance(turns, list) and turns else [record]
         first, last = turns[0], turns[-1]
         return (
             isinstance(first, dict)
@@ -39,6 +45,11 @@ class PromptResponse(base.Format):
         )
 
     def row(self, record: Any) -> base.Row:
+        if _calls(record):
+            return _of_calls(record)
+        place = ""
+        if isinstance(record, dict) and isinstance(record.get("conversation"), list):
+            record, place = record["conversation"], "conversation"
         if isinstance(record, dict):
             if isinstance(record.get("prompt"), list) and isinstance(record.get("completion"), list):
                 return _of_messages(record)
@@ -49,7 +60,7 @@ class PromptResponse(base.Format):
                 raise base.RowError("", "empty_list")
         conversation = base.Conversation()
         for number, turn in enumerate(turns):
-            self._add_turn(conversation, turn, f"[{number}]" if many else "", first=number == 0)
+            self._add_turn(conversation, turn, f"{place}[{number}]" if many else "", first=number == 0)
         return conversation.row("")
 
     def record(self, row: base.Row) -> list[dict[str, Any]]:
@@ -89,6 +100,28 @@ def _asks(turn: dict[str, Any]) -> bool:
     if any(key in turn for key in REPLY_KEYS):
         return any(key in turn for key in QUESTION_KEYS) and "instruction" not in turn  # which is Alpaca
     return "prompt" in turn and not turn.keys() & {"messages", "conversations", "file_name"}
+
+
+def _calls(record: Any) -> bool:
+    return isinstance(record, dict) and {"query", "answers", "tools"} <= record.keys()
+
+
+def _of_calls(record: dict[str, Any]) -> base.Row:
+    """A question that is answered by calls of tools, all of them JSON, also as texts; raises RowError."""
+    calls = record["answers"]
+    if isinstance(calls, str):
+        try:
+            calls = json.loads(calls)
+        except (ValueError, RecursionError):
+            calls = [calls]
+    conversation = base.Conversation()
+    if system := with_tools(base.optional_text(record, "system"), record["tools"], "tools"):
+        conversation.system(system, "tools")
+    conversation.user(base.required(record, "query"), "query")
+    for number, call in enumerate(base.expect(calls, "array", "answers")):
+        written = call if isinstance(call, str) else json.dumps(call, ensure_ascii=False)
+        conversation.assistant(tool_call(written, f"answers[{number}]"), f"answers[{number}]", tool=True)
+    return conversation.row("answers")
 
 
 def _of_messages(record: dict[str, Any]) -> base.Row:

@@ -1,6 +1,7 @@
 """ShareGPT: {"conversations": [{"from", "value"}, …]}, with LLaMA-Factory's function calls and tools.
 
-Some data have messages with role and content in that list; they are read as such.
+Some data have messages with role and content in that list; they are read as such. So are lists of mere texts, question
+and reply in turn: LIMA's conversations, UltraChat's data.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ class ShareGpt(base.Format):
     columns = {"conversations": [{"from": "", "value": "", "weight": 0}], "system": ""}
 
     def recognises(self, record: Any) -> bool:
-        return isinstance(record, dict) and "conversations" in record and not base.has_other_data(record)
+        return (
+            isinstance(record, dict)
+            and ("conversations" in record or _are_texts(record.get("data")))
+            and not base.has_other_data(record)
+        )
 
     def row(self, record: Any) -> base.Row:
         base.expect(record, "object", "")
@@ -50,6 +55,9 @@ class ShareGpt(base.Format):
 
 def conversation(record: dict[str, Any]) -> base.Conversation:
     """Reads the conversation of a record, with system and tools beside it; raises RowError."""
+    for key in ("conversations", "data"):
+        if _are_texts(record.get(key)):
+            return _in_turn(record[key], key)
     messages = base.expect(base.required(record, "conversations"), "array", "conversations")
     if messages and all(isinstance(one, dict) and "role" in one and "from" not in one for one in messages):
         return role_messages.conversation(record, "conversations")
@@ -67,6 +75,18 @@ def conversation(record: dict[str, Any]) -> base.Conversation:
         raise base.RowError("conversations", "empty_list")
     for number, message in enumerate(messages[start:], start):
         _add(conversation, message, f"conversations[{number}]")
+    return conversation
+
+
+def _are_texts(items: Any) -> bool:
+    return isinstance(items, list) and len(items) > 1 and all(isinstance(item, str) for item in items)
+
+
+def _in_turn(said: list[str], key: str) -> base.Conversation:
+    conversation = base.Conversation()
+    for number, content in enumerate(said):
+        add = conversation.assistant if number % 2 else conversation.user
+        add(content, f"{key}[{number}]")
     return conversation
 
 

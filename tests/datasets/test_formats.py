@@ -65,10 +65,39 @@ def row(key: str, record: object) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("record", [
     {"kind": "NLI", "input": "p", "target": "r"}, {"input": "p", "output": "r"}, {"question": "p", "answer": "r"},
+    {"problem": "p", "solution": "r"}, {"source": "s", "conversation": [{"input": "p", "output": "r"}]},
 ])  # fmt: skip
 def test_other_names_of_a_question_and_its_reply(record: dict) -> None:
     assert detect([record]).key == "prompt_response"
     assert row("prompt_response", record) == [("user", "p"), ("assistant", "r")]
+
+
+@pytest.mark.parametrize("key", ["conversations", "data"])
+def test_texts_in_turn_are_a_conversation(key: str) -> None:
+    record = {"id": "1", key: ["p", "r", "q", "s"]}
+    assert detect([record]).key == "sharegpt"
+    assert row("sharegpt", record) == [("user", "p"), ("assistant", "r"), ("user", "q"), ("assistant", "s")]
+    with pytest.raises(RowError) as raised:
+        FORMATS["sharegpt"].row({key: ["p", "r", "q"]})
+    assert raised.value.kind == "unlabelled"
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_question_may_be_answered_by_calls(as_text: bool) -> None:
+    tools, calls = [{"name": "f"}], [{"name": "f", "arguments": {"x": "一"}}, {"name": "f", "arguments": {}}]
+    record = {"query": "q", "tools": tools, "answers": calls}
+    if as_text:
+        record |= {"tools": json.dumps(tools), "answers": json.dumps(calls)}
+    assert detect([record]).key == "prompt_response"
+    assert row("prompt_response", record) == [
+        ("system", '<tools>\n[{"name": "f"}]\n</tools>'),
+        ("user", "q"),
+        (
+            "assistant",
+            '<tool_call>\n{"name": "f", "arguments": {"x": "一"}}\n</tool_call>\n'
+            '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>',
+        ),
+    ]
 
 
 def test_preferences_may_be_conversations_in_one_text() -> None:
