@@ -1,7 +1,7 @@
 """ShareGPT: {"conversations": [{"from", "value"}, …]}, with LLaMA-Factory's function calls and tools.
 
 Some data have messages with role and content in that list; they are read as such. So are lists of mere texts, question
-and reply in turn: LIMA's conversations, UltraChat's data.
+and reply in turn (LIMA's conversations, UltraChat's data), and conversations in one text (transcripts.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from datasets.formats import base
 from datasets.formats import messages as role_messages
 from datasets.formats.tools import tool_call, tool_result, with_tools
+from datasets.formats.transcripts import as_sharegpt, is_transcript
 
 USER = ("human", "user")
 ASSISTANT = ("gpt", "assistant", "chatgpt", "bard", "bing")
@@ -33,7 +34,7 @@ class ShareGpt(base.Format):
     def recognises(self, record: Any) -> bool:
         return (
             isinstance(record, dict)
-            and ("conversations" in record or _are_texts(record.get("data")))
+            and ("conversations" in record or _are_texts(record.get("data")) or is_transcript(record))
             and not base.has_other_data(record)
         )
 
@@ -55,6 +56,7 @@ class ShareGpt(base.Format):
 
 def conversation(record: dict[str, Any]) -> base.Conversation:
     """Reads the conversation of a record, with system and tools beside it; raises RowError."""
+    record = as_sharegpt(record)
     for key in ("conversations", "data"):
         if _are_texts(record.get(key)):
             return _in_turn(record[key], key)

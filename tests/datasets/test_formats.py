@@ -82,6 +82,27 @@ def test_texts_in_turn_are_a_conversation(key: str) -> None:
     assert raised.value.kind == "unlabelled"
 
 
+def test_a_conversation_may_be_one_text() -> None:
+    """Guanaco; and Glaive's calls of functions."""
+    record = {"text": "### Human: Hi### Assistant: Hello.\nMore?### Human: No### Assistant: Bye."}
+    assert detect([record]).key == "sharegpt"
+    assert row("sharegpt", record)[1:3] == [("assistant", "Hello.\nMore?"), ("user", "No")]
+    chat = (
+        'USER: Weather?\n\n\nASSISTANT: <functioncall> {"name": "f"} <|endoftext|>\n\n\n'
+        'FUNCTION RESPONSE: {"t": 3}\n\n\nASSISTANT: It is 3. USER: is a word. <|endoftext|>\n\n\n'
+    )
+    record = {"system": "SYSTEM: You have functions.", "chat": chat}
+    assert detect([record]).key == "sharegpt"
+    assert row("sharegpt", record) == [
+        ("system", "You have functions."),
+        ("user", "Weather?"),
+        ("assistant", '<tool_call>\n{"name": "f"}\n</tool_call>'),
+        ("user", '<tool_response>\n{"t": 3}\n</tool_response>'),
+        ("assistant", "It is 3. USER: is a word."),
+    ]
+    assert detect([{"text": "Human: a plain text"}]).key == "text"
+
+
 @pytest.mark.parametrize("as_text", [False, True])
 def test_a_question_may_be_answered_by_calls(as_text: bool) -> None:
     tools, calls = [{"name": "f"}], [{"name": "f", "arguments": {"x": "一"}}, {"name": "f", "arguments": {}}]
