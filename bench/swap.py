@@ -62,10 +62,13 @@ def set_up(directory: Path) -> None:
 
 
 def tear_down() -> None:
-    """The embedded services stop with the process; the connection must not outlive their directory."""
-    from django.db import connection
+    """Ends the database while its directory is there: with the process it would be too late for that."""
+    from django.db import connections
 
-    connection.close()
+    from console import embedded
+
+    connections.close_all()
+    embedded.stop_postgres(embedded.var_dir() / "postgres")
 
 
 def swaps() -> dict[str, Callable[[], Any]]:

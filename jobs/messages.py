@@ -119,6 +119,7 @@ FAILURES: Texts = {
 # What is wrong with weights, by the `why` of a failure; they stand inside its sentence.
 REASONS: Texts = {
     "no_directory": _("the directory does not exist"),
+    "no_weights": _("it holds no weights"),
     "file_missing": _("%(name)s is missing"),
     "file_damaged": _("%(name)s is damaged"),
     "not_json": _("%(name)s is not valid JSON"),

@@ -57,6 +57,8 @@ def _bound_directory(base_model: BaseModel) -> Path:
                     "weights_missing",
                     f"The weights directory {directory} of {base_model.name} does not exist on this machine.",
                     path=str(directory),
+                    reason="there is no such directory on this machine",
+                    why="no_directory",
                     model=base_model.name,
                 )
             return directory
@@ -149,6 +151,8 @@ def _fetch_from_s3(base_model: BaseModel, target: Path) -> None:
                 "weights_missing",
                 f"{base_model.weights_location} holds no weights.",
                 path=base_model.weights_location,
+                reason="it holds no weights",
+                why="no_weights",
                 model=base_model.name,
             )
         for key in wanted:

@@ -22,15 +22,27 @@ def missing(path: Path, reason: str, why: str = "", name: str = "") -> TrainingF
     """A failure that says what is not there. `why` is the code of the reason, by which the console says it in the
     reader's language, with the `name` of the file or tensor.
     """
-    params = {"path": str(path), "reason": reason, "why": why, "name": name}
-    return TrainingFailure("weights_missing", f"The base model in {path} cannot be used: {reason}.", **params)
+    return TrainingFailure(
+        "weights_missing",
+        f"The base model in {path} cannot be used: {reason}.",
+        path=str(path),
+        reason=reason,
+        why=why,
+        name=name,
+    )
 
 
 def broken(path: Path, reason: str, why: str = "", name: str = "") -> TrainingFailure:
     """The same of what is there and wrong."""
     reason = " ".join(reason.split()).rstrip(".")
-    params = {"path": str(path), "reason": reason, "why": why, "name": name}
-    return TrainingFailure("weights_broken", f"The weights in {path} cannot be loaded: {reason}.", **params)
+    return TrainingFailure(
+        "weights_broken",
+        f"The weights in {path} cannot be loaded: {reason}.",
+        path=str(path),
+        reason=reason,
+        why=why,
+        name=name,
+    )
 
 
 def check_loaded(path: Path, info: dict[str, Any], may_be_new: Collection[str] = ()) -> None:
