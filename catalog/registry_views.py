@@ -19,6 +19,7 @@ from catalog.models.registry import ModelVersionState
 from catalog.push_views import pushes_context
 from console.access import current_workspace, get_visible, get_writable, may_write
 from console.deletion_pages import delete
+from console.disks import on_disk
 from console.downloads import as_file
 from console.htmx import HtmxHttpRequest, wants_fragment
 
@@ -162,7 +163,4 @@ def _model_card(version: ModelVersion) -> str:
 
 def _local_directory(version: ModelVersion) -> str:
     """Where the files lie if the storage is a directory; empty for an object storage."""
-    try:
-        return default_storage.path(version.path) if version.path else ""
-    except NotImplementedError:
-        return ""
+    return str(on_disk(version.path) or "") if version.path else ""

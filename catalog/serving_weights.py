@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from catalog.models import ModelType, ModelVersion
 from catalog.serving_targets import Target
+from console.disks import on_disk
 from jobs.models import Run
 from jobs.run_files import result_directory
 from jobs.training.card import ADAPTERS, MERGED
@@ -75,10 +76,10 @@ def _has_merged(version: ModelVersion) -> bool:
 def _version_directory(version: ModelVersion, folder: str) -> Path:
     """Where a version's own files (folder "") or the full weights beside them lie; out of an object storage they are
     fetched once."""
-    try:
-        directory = Path(default_storage.path(version.path)) / folder
-    except NotImplementedError:
+    root = on_disk(version.path)
+    if root is None:
         return _fetched(version, folder)
+    directory = root / folder
     if not directory.is_dir():
         raise _missing(str(version), directory)
     return directory

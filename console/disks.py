@@ -1,17 +1,27 @@
-"""Disks and storages that have no room left: what a person mends, and what then goes on."""
+"""The storage as a disk, and disks and storages that have no room left: what a person mends, and what then goes on."""
 
 from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 from botocore.exceptions import ClientError
+from django.core.files.storage import default_storage
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What the system says, for libraries and databases that put it into errors of their own, and what SQLite says.
 _WORDS = (os.strerror(errno.ENOSPC), "database or disk is full")
 # 507 Insufficient Storage, and what S3 storages say with another status (MinIO, Ceph).
 _FULL_CODES = ("XMinioStorageFull", "InsufficientStorage", "QuotaExceeded")
+
+
+def on_disk(path: str) -> Path | None:
+    """Where a file of the storage lies, or would lie, on a disk; None in an object storage."""
+    try:
+        return Path(default_storage.path(path))
+    except NotImplementedError:
+        return None
 
 
 def is_full(error: BaseException | None) -> bool:

@@ -26,9 +26,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from console.disks import on_disk
 from datasets.joined import Joined
 from datasets.models import DatasetVersion
-from datasets.storage import in_parts, on_disk
+from datasets.storage import in_parts
 
 LANGUAGES = ("other", "zh", "en", "mixed")
 # Kinds of datasets.problems.KINDS that concern one good row. New ones are added at the end.

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from django.conf import settings
 
+from console.disks import on_disk
 from datasets.columns import BATCH_ROWS, Seen
 from datasets.models import DatasetVersion
 from datasets.noted import Shown, first_of
@@ -31,7 +32,6 @@ from datasets.pictures import PictureError
 from datasets.problems import Problem
 from datasets.reading import Passed
 from datasets.sources import Place
-from datasets.storage import on_disk
 
 logger = logging.getLogger(__name__)
 

@@ -23,14 +23,6 @@ from django.core.files.storage import default_storage
 CHUNK_BYTES = 256 * 1024
 
 
-def on_disk(path: str) -> Path | None:
-    """Where a file of the storage lies, or would lie, on a disk; None in an object storage."""
-    try:
-        return Path(default_storage.path(path))
-    except NotImplementedError:
-        return None
-
-
 def stream(path: str) -> IO[bytes]:
     """Opens a file for reading from start to end; raises FileNotFoundError."""
     file: Any = default_storage.open(path, "rb")
