@@ -321,13 +321,16 @@ def _encode(
     family: Family, captions: list[Caption], data_file: Path, folder: Path, stop: Stop
 ) -> EncodedRows:
     """Encode pictures and prompts into `folder`, one file a row; rows of an earlier attempt are taken as they
-    are. Each process begins with a share of its own, and then does what others have not done yet.
+    are. Each process begins with a share of its own, and then does what others have not done yet; no row is looked at
+    twice.
     """
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{data_file.stem}-{caption.line}.safetensors" for caption in captions]
-    rows, reported_at = list(zip(captions, paths, strict=True)), time.monotonic()
-    for number, (caption, path) in enumerate([*rows[rank() :: world_size()], *rows], start=1):
+    reported_at = time.monotonic()
+    order = sorted(range(len(paths)), key=lambda row: (row - rank()) % world_size())
+    for number, row in enumerate(order, start=1):
         stop.check()
+        caption, path = captions[row], paths[row]
         if not _is_readable(path):
             picture = open_picture(data_file, caption.line, caption.image)
             tensors = family.encode_picture(picture) | family.encode_prompt(caption.prompt)
@@ -336,8 +339,8 @@ def _encode(
             temporary.rename(path)
         if time.monotonic() - reported_at > REPORT_SECONDS:
             reported_at = time.monotonic()
-            done = min(number * world_size(), len(rows))
-            print(f"{data_file.name}: {done} of {len(rows)} pictures encoded", flush=True)
+            done = min(number * world_size(), len(paths))
+            print(f"{data_file.name}: {done} of {len(paths)} pictures encoded", flush=True)
     return EncodedRows(paths)
 
 
