@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from datasets.formats import alpaca, base, messages, sharegpt, turns
+from datasets.formats import alpaca, base, messages, sharegpt, transcripts, turns
 from datasets.models import RowType
 
 
@@ -97,10 +97,11 @@ def transcript(value: Any) -> Any:
     is."""
     if not isinstance(value, str) or not value.startswith("\n\nHuman:"):
         return value
-    _start, *parts = _SPEAKER.split(value)
     roles = {"Human": "user", "Assistant": "assistant"}
-    spoken = zip(parts[::2], parts[1::2], strict=True)
-    return [{"role": roles[speaker], "content": said.strip()} for speaker, said in spoken]
+    return [
+        {"role": roles[speaker], "content": said.strip()}
+        for speaker, said in transcripts.spoken(value, _SPEAKER)
+    ]
 
 
 def compared(question: list[base.Message], chosen: str, rejected: str, place: str) -> base.Row:

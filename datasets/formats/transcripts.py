@@ -30,12 +30,17 @@ def as_sharegpt(record: dict[str, Any]) -> dict[str, Any]:
     key = _key(record)
     if key is None:
         return record
-    _start, *parts = _SPEAKERS[key].split(record[key].strip())
-    said = [_message(speaker, text) for speaker, text in zip(parts[::2], parts[1::2], strict=True)]
+    said = [_message(speaker, text) for speaker, text in spoken(record[key].strip(), _SPEAKERS[key])]
     system = record.get("system")
     if isinstance(system, str):
         system = system.removeprefix("SYSTEM:").strip()
     return {"conversations": said, "system": system}
+
+
+def spoken(text: str, speaker: re.Pattern[str]) -> list[tuple[str, str]]:
+    """Who speaks, as the one group of `speaker` has it, and what is said, of a text that begins with a speaker."""
+    _start, *parts = speaker.split(text)
+    return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _message(speaker: str, text: str) -> dict[str, str]:
