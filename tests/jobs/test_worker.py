@@ -16,6 +16,7 @@ from jobs import launch, lifecycle
 from jobs.configuration import Configuration, submit
 from jobs.models import Pool, Publication, RunState
 from jobs.resources import Resources
+from jobs.training.checkpoints import list_checkpoints
 from tests.processes import Worker, wait_for
 from tests.tiny_models import make_tiny
 
@@ -116,8 +117,9 @@ def test_kill_9_of_the_trainer_resumes_from_the_checkpoint(start_worker, submit_
     run = submit_run("LoRA", epoch=20, saveStep=64, checkpointCount=2)
     start_worker()
     directory = launch.run_directory(run)
-    # On the disk it is seen sooner than in the database: on a busy machine the run would be over by then.
-    wait_for(lambda: any(directory.glob("checkpoints/checkpoint-*")))
+    # On the disk it is seen sooner than in the database: on a busy machine the run would be over by then. One that is
+    # being written is none yet.
+    wait_for(lambda: list_checkpoints(directory / "checkpoints"))
     for process in launch.find_trainer_processes(directory):
         process.kill()
     wait_for(lambda: state_of(run) == RunState.DONE)
